@@ -1,0 +1,122 @@
+"""What supervisor and child say to each other: one JSON object a line, over pipes.
+
+    supervisor -> trainer   stdin: an `Assignment`, or {"type": "stop"}
+    trainer -> supervisor   the descriptor in STILLHOUSE_MESSAGE_FD: a `Message`
+
+The child has no database and no credentials; files are named by path. Standard
+output and standard error of the child are its log.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal, NotRequired, TypedDict
+
+MESSAGE_FD_VARIABLE = "STILLHOUSE_MESSAGE_FD"
+
+
+class TeacherFiles(TypedDict):
+    """A ready teacher, as the trainer sees it."""
+
+    id: str
+    network: dict[str, Any]
+    """A NetworkSpec."""
+    input: dict[str, Any]
+    """An InputSpec."""
+    classes: list[str] | None
+    class_order: list[int] | None
+    """Dataset class c is the teacher's output class_order[c]; None: in the same order."""
+    trained_on: Any
+    weights: str
+    """Path of a safetensors file, our own."""
+    bytes: int
+
+
+class DatasetFiles(TypedDict):
+    """A ready dataset. `parts` holds only what this run may read."""
+
+    id: str
+    classes: list[str]
+    fingerprint: str
+    parts: dict[str, str]
+    """Part name -> path of an uncompressed npz with x (n, h, w, c), y (n,), rows (n,)."""
+
+
+class TrainedStudent(TypedDict):
+    """A student that a train run left, for the report run."""
+
+    id: str
+    student: str
+    arm: str
+    variant: str | None
+    fold: int | None
+    seed: int
+    files: dict[str, str]
+    """Listed path -> path on this machine (model.safetensors, config.json, exports)."""
+    result: dict[str, Any]
+    """What the train run's `succeeded` message carried."""
+
+
+class Assignment(TypedDict):
+    """One run for the trainer."""
+
+    type: Literal["run"]
+    kind: Literal["estimate", "prepare", "train", "report"]
+    run: str
+    job: str
+    job_kind: Literal["distill", "train"]
+    spec: dict[str, Any]
+    """The resolved job spec, a JobSpec with nothing left on "auto" (teachers may be empty)."""
+    student: str | None
+    arm: str | None
+    seed: int | None
+    teachers: list[TeacherFiles]
+    dataset: DatasetFiles
+    students: list[TrainedStudent]
+    prepared: dict[str, Any] | None
+    """What the prepare run's `succeeded` message carried."""
+    missing: list[dict[str, Any]]
+    """Train runs that failed: {student, arm, seed, code, detail}."""
+    context: dict[str, Any]
+    """For cards and reports: {job_name, created_at, version, test_opened, warnings}."""
+    work: str
+    """An empty folder of this run and fence; what is published is moved out of it."""
+    checkpoint: str | None
+    """Path of the newest verified checkpoint folder's file, or None."""
+    checkpoint_seconds: float
+    device: str
+    threads: int
+
+
+class File(TypedDict):
+    """A file that the child wrote, hashed and fsynced in its work folder."""
+
+    path: str
+    """The name it is listed under."""
+    file: str
+    """Where it lies now."""
+    sha256: str
+    bytes: int
+
+
+class Message(TypedDict):
+    """What a child reports. Which fields are there depends on `type`."""
+
+    type: Literal[
+        "ready", "progress", "metrics", "event", "checkpoint", "succeeded", "failed", "stopped"
+    ]
+    step: NotRequired[int]
+    steps: NotRequired[int]
+    epoch: NotRequired[int]
+    points: NotRequired[list[tuple[str, int, float]]]
+    """metrics: (name, step, value)."""
+    level: NotRequired[Literal["info", "warn", "error"]]
+    code: NotRequired[str]
+    detail: NotRequired[str]
+    field: NotRequired[str | None]
+    extra: NotRequired[dict[str, Any]]
+    file: NotRequired[File]
+    """checkpoint: the file."""
+    files: NotRequired[list[File]]
+    """succeeded: what is to be published."""
+    result: NotRequired[dict[str, Any]]
+    """succeeded: JSON without NaN or infinities (null instead)."""
