@@ -65,7 +65,7 @@ class Assignment(TypedDict):
     job: str
     job_kind: Literal["distill", "train"]
     spec: dict[str, Any]
-    """The resolved job spec, a JobSpec with nothing left on "auto" (teachers may be empty)."""
+    """The resolved job spec: a `stillhouse.spec.ResolvedJob` (without teachers for "train")."""
     student: str | None
     arm: str | None
     seed: int | None
@@ -85,6 +85,30 @@ class Assignment(TypedDict):
     checkpoint_seconds: float
     device: str
     threads: int
+
+
+class IntakeLimits(TypedDict, total=False):
+    """What one intake may use; what is absent has `worker.sandbox`'s default."""
+
+    memory_bytes: int
+    """Beyond what the interpreter and its libraries take themselves."""
+    cpu_seconds: int
+    decoded_bytes: int
+    """All pixels after decoding, or all tensors, and each file that is written."""
+
+
+class IntakeAssignment(TypedDict):
+    """One intake: untrusted bytes that shall become our own. The child of `worker.sandbox`."""
+
+    type: Literal["intake"]
+    kind: Literal["teacher", "dataset"]
+    spec: dict[str, Any]
+    """A TeacherSpec or a DatasetSpec."""
+    sources: dict[str, str]
+    """Paths. Teacher: {"weights"} or a Hub folder's file names; dataset: {"source"} or parts."""
+    work: str
+    """An empty folder; what is published is moved out of it."""
+    limits: IntakeLimits
 
 
 class File(TypedDict):

@@ -173,4 +173,17 @@ class JobSpec(Frozen):
         return len(self.students) * len(self.arms) * len(self.seed_list)
 
 
-__all__ = ["METRICS", "Auto", "JobSpec", "Limits", "Resources", "StudentSpec", "TeacherRef"]
+class ResolvedJob(JobSpec):
+    """A job with nothing left to choose; one that trains a teacher has no teachers itself."""
+
+    teachers: tuple[TeacherRef, ...] = ()
+
+    @property
+    def arms(self) -> tuple[str, ...]:
+        """The distilled arm and the controls; without a teacher, the student alone."""
+        return ("distilled", *self.controls) if self.teachers else ("no_teacher",)
+
+
+__all__ = [
+    "METRICS", "Auto", "JobSpec", "Limits", "ResolvedJob", "Resources", "StudentSpec", "TeacherRef",
+]  # fmt: skip

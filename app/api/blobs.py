@@ -1,0 +1,110 @@
+"""Bytes by their SHA-256: written once while they're hashed, never held in memory."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Annotated
+
+from fastapi import APIRouter, Path, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from fastapi.responses import JSONResponse
+from starlette.requests import ClientDisconnect
+
+from app.deps import State, StateDep, Tenant
+from core import files
+from core.storage import Incoming
+from core.tables import Conversion, File, FileUse
+from stillhouse.errors import InUse, Malformed, NotFound, TooLarge
+
+router = APIRouter(prefix="/v1/blobs", tags=["blobs"])
+
+Sha = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+BATCH_BYTES = 2 * 1024 * 1024
+
+
+@router.head("/{sha256}", operation_id="has_blob")
+def has(sha256: Sha, state: StateDep, tenant: Tenant) -> Response:
+    """200 if the bytes are here and needn't be sent."""
+    with state.database.read() as session:
+        known = files.uploaded(session, tenant, sha256)
+    return Response(status_code=200 if known else 404)
+
+
+@router.put("/{sha256}", operation_id="put_blob", status_code=201)
+async def put(sha256: Sha, request: Request, state: StateDep, tenant: Tenant) -> Response:
+    """Send bytes as the raw body; 200 if they're known, 201 if they're new."""
+    expected = int(request.headers.get("content-length") or 0)
+    if expected > state.settings.max_upload_bytes:
+        raise TooLarge(f"This service takes at most {state.settings.max_upload_bytes} bytes.")
+    if await run_in_threadpool(_know, state, tenant, sha256):
+        async for _ in request.stream():
+            pass  # a body that is left unread would break the connection under the client
+        return JSONResponse({"object": "blob", "sha256": sha256}, 200)
+    incoming = await run_in_threadpool(state.storage.receive, expected)
+    with incoming:
+        try:
+            await _receive(request.stream(), incoming, state.settings.max_upload_bytes)
+        except ClientDisconnect as error:
+            raise Malformed("The connection ended before the body did.") from error
+        await run_in_threadpool(incoming.keep, sha256)
+    await run_in_threadpool(_record, state, tenant, sha256, incoming.bytes)
+    return JSONResponse({"object": "blob", "sha256": sha256}, 201)
+
+
+@router.delete("/{sha256}", operation_id="delete_blob", status_code=204)
+def delete(sha256: Sha, state: StateDep, tenant: Tenant) -> Response:
+    """Forget an upload."""
+    with state.database.write() as session:
+        if not files.uploaded(session, tenant, sha256):
+            raise NotFound("There is no such blob.")
+        if used_by := files.named_by(session, tenant, sha256):
+            raise InUse(used_by=used_by)
+        for found in (
+            session.get(FileUse, (sha256, files.upload_owner(tenant), "upload")),
+            session.get(Conversion, (tenant, sha256)),
+        ):
+            if found is not None:
+                session.delete(found)
+    return Response(status_code=204)
+
+
+async def _receive(stream: AsyncIterator[bytes], incoming: Incoming, limit: int) -> None:
+    """Write one batch while the next one arrives."""
+    writing: asyncio.Future[None] | None = None
+    batch: list[bytes] = []
+    size = total = 0
+    try:
+        async for chunk in stream:
+            batch.append(chunk)
+            size += len(chunk)
+            total += len(chunk)
+            if total > limit:
+                raise TooLarge(f"This service takes at most {limit} bytes.")
+            if size >= BATCH_BYTES:
+                if writing is not None:
+                    await writing
+                writing = asyncio.ensure_future(run_in_threadpool(incoming.write, batch))
+                batch, size = [], 0
+    finally:
+        if writing is not None:
+            await writing
+    await run_in_threadpool(incoming.write, batch)
+
+
+def _know(state: State, tenant: str, sha256: str) -> bool:
+    with state.database.write() as session:
+        if not files.uploaded(session, tenant, sha256):
+            return False
+        ours = files.converted(session, tenant, sha256) or sha256
+        found = session.get(File, ours)
+        if found is None or not state.storage.has(ours):
+            return False
+        files.note(session, ours, found.bytes)
+        return True
+
+
+def _record(state: State, tenant: str, sha256: str, size: int) -> None:
+    with state.database.write() as session:
+        files.note(session, sha256, size)
+        files.use(session, sha256, files.upload_owner(tenant), "upload")

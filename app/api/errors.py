@@ -1,0 +1,154 @@
+"""Errors as problem+json (RFC 9457), and the one table of HTTP statuses."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Iterable, Sequence
+from typing import Any
+
+from fastapi import FastAPI, Request
+from fastapi.exceptions import RequestValidationError
+from fastapi.responses import JSONResponse
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from starlette.exceptions import HTTPException
+
+from stillhouse import errors
+from stillhouse.errors import StillhouseError
+
+log = logging.getLogger(__name__)
+
+STATUS: dict[type[StillhouseError], int] = {
+    errors.Refused: 422,
+    errors.Malformed: 400,
+    errors.NotFound: 404,
+    errors.MethodNotAllowed: 405,
+    errors.Conflict: 409,
+    errors.TooLarge: 413,
+    errors.UnsupportedMediaType: 415,
+    errors.RangeNotSatisfiable: 416,
+    errors.InputRejected: 422,
+    errors.Unavailable: 503,
+    errors.StorageFull: 507,
+    errors.RunFailed: 500,
+    errors.Internal: 500,
+}
+TITLES = {
+    400: "Malformed request",
+    404: "Not found",
+    405: "Method not allowed",
+    409: "Conflict",
+    413: "Too large",
+    415: "Unsupported media type",
+    416: "Range not satisfiable",
+    422: "Request refused",
+    500: "Internal error",
+    503: "Unavailable",
+    507: "Storage full",
+}
+RETRY_AFTER_SECONDS = "2"
+
+
+def status_of(error: StillhouseError) -> int:
+    """The HTTP status of an error: its own class's, or its nearest ancestor's."""
+    return next(STATUS[kind] for kind in type(error).__mro__ if kind in STATUS)
+
+
+def respond(request: Request, error: StillhouseError) -> JSONResponse:
+    """An error as problem+json."""
+    status = status_of(error)
+    code = error.rejected_code if isinstance(error, errors.InputRejected) else error.code
+    body: dict[str, Any] = {
+        "type": f"urn:stillhouse:error:{code}",
+        "title": TITLES[status],
+        "status": status,
+        "detail": error.detail,
+        "code": code,
+        "request_id": request.scope.get("stillhouse.request_id"),
+    }
+    if status == 422:
+        body["errors"] = error.errors
+    headers = {}
+    if isinstance(error, errors.Conflict) and not isinstance(error, errors.RequestInFlight):
+        headers["x-should-retry"] = "false"
+    if status == 503 or isinstance(error, errors.RequestInFlight):
+        headers["Retry-After"] = RETRY_AFTER_SECONDS
+    return JSONResponse(
+        body | error.extra, status, headers=headers, media_type="application/problem+json"
+    )
+
+
+def from_validation(found: Sequence[Any]) -> StillhouseError:
+    """FastAPI's and pydantic's findings as one of our errors."""
+    listed = []
+    for item in found:
+        field = ".".join(_names(item["loc"])) or "body"
+        message = str(item["msg"]).removeprefix("Value error, ")
+        if item["type"] == "json_invalid":
+            return errors.Malformed(f"The body is not JSON: {message}.")
+        if item["type"] == "not_available":
+            return errors.NotAvailable(f"{message}.", field=field)
+        listed.append({"field": field, "message": message})
+    # A union reports each of its branches, and a refused item its list as too short.
+    kept = [item for item in listed if not _is_echo(item, listed)] or listed
+    first = kept[0]
+    return errors.SpecInvalid(f"{first['field']}: {first['message']}", errors=kept)
+
+
+def install(app: FastAPI) -> None:
+    """Answer every error as problem+json."""
+
+    @app.exception_handler(StillhouseError)
+    def _ours(request: Request, error: StillhouseError) -> JSONResponse:
+        return respond(request, error)
+
+    @app.exception_handler(RequestValidationError)
+    def _invalid(request: Request, error: RequestValidationError) -> JSONResponse:
+        return respond(request, from_validation(error.errors()))
+
+    @app.exception_handler(HTTPException)
+    def _http(request: Request, error: HTTPException) -> JSONResponse:
+        known: dict[int, StillhouseError] = {
+            404: errors.NotFound("There is nothing at this path."),
+            405: errors.MethodNotAllowed(),
+            400: errors.Malformed(str(error.detail)),
+        }
+        return respond(request, known.get(error.status_code, errors.Malformed(str(error.detail))))
+
+    @app.exception_handler(OperationalError)
+    @app.exception_handler(PoolTimeout)
+    def _database_away(request: Request, error: Exception) -> JSONResponse:
+        log.warning("the database is away: %s", error)
+        return respond(request, errors.Unavailable("The database is away; try again."))
+
+    @app.exception_handler(DBAPIError)
+    @app.exception_handler(Exception)
+    def _unexpected(request: Request, error: Exception) -> JSONResponse:
+        request_id = request.scope.get("stillhouse.request_id")
+        log.error("request %s failed", request_id, exc_info=error)
+        return respond(request, errors.Internal())
+
+
+def _names(location: Iterable[Any]) -> list[str]:
+    # pydantic names a union's branch in the location ("function-after[…]", "literal['auto']").
+    names = [str(part) for part in location if not _is_branch(part)]
+    return names[1:] if names[:1] in (["body"], ["query"], ["path"], ["header"]) else names
+
+
+def _is_branch(part: Any) -> bool:
+    text = str(part)
+    return "[" in text or "(" in text or text in _BRANCHES
+
+
+_BRANCHES = frozenset({
+    "BlobRef", "UriRef", "FilesRef", "PartSources", "SeenParts", "Schedule", "Sgd", "AdamW",
+    "int", "float", "str", "tuple", "NetworkSpec", "InputSpec",
+})  # fmt: skip
+
+
+def _is_echo(item: dict[str, str], listed: list[dict[str, str]]) -> bool:
+    field, message = item["field"], item["message"]
+    if "after validation, not" in message:
+        return any(other["field"].startswith(f"{field}.") for other in listed)
+    earlier = listed[: next(i for i, other in enumerate(listed) if other is item)]
+    return any(other["field"] == field for other in earlier)

@@ -1,0 +1,174 @@
+"""Jobs: submit, read, list, cancel, delete."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated
+
+from fastapi import APIRouter, Query, Request, Response
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy import Select, and_, exists, func, or_, select
+from sqlalchemy import delete as sql_delete
+from sqlalchemy.orm import Session, aliased
+
+from app.api import answers, patching, schemas
+from app.deps import After, Idempotency, Limit, State, StateDep, Tenant, Wait
+from core import catalog, jobs, workers
+from core.tables import Job, JobLabel, Worker
+from stillhouse.errors import NotFound, SpecInvalid
+from stillhouse.spec import JobSpec
+
+router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
+
+_METADATA = re.compile(r"^metadata\[(.{1,64})\]$")
+MAX_POSITION = 1_000  # counting further would make a status read cost what the queue is long
+
+
+@router.post("", status_code=201, operation_id="create_job")
+async def create(
+    spec: JobSpec,
+    request: Request,
+    state: StateDep,
+    tenant: Tenant,
+    claim: Idempotency,
+    wait: Wait,
+) -> Response:
+    """Submit a job."""
+    made, replayed = await run_in_threadpool(
+        answers.create, state, claim, lambda session: jobs.create(session, tenant, spec).id
+    )
+    state.doorbell.ring()
+    if wait > 0:
+        await state.watcher.until(Job, made, changed_from=None, seconds=wait)
+    response = await run_in_threadpool(_answer, request, state, tenant, made, 201)
+    return answers.mark(response, f"/v1/jobs/{made}", replayed=replayed)
+
+
+@router.get("", operation_id="list_jobs")
+def list_(
+    request: Request,
+    state: StateDep,
+    tenant: Tenant,
+    limit: Limit = 20,
+    after: After = None,
+    status: Annotated[str | None, Query(max_length=32)] = None,
+    teacher: Annotated[str | None, Query(max_length=64)] = None,
+    dataset: Annotated[str | None, Query(max_length=64)] = None,
+) -> Response:
+    """Jobs, newest first; `metadata[key]=value` filters too."""
+    query = _filtered(request, tenant, status, teacher, dataset)
+    with state.database.read() as session:
+        rows = answers.newest(session, query, Job.id, after=after, limit=limit)
+    return answers.page(request, rows, limit, schemas.job)
+
+
+@router.get("/{job_id}", operation_id="get_job")
+async def read(
+    job_id: str, request: Request, state: StateDep, tenant: Tenant, wait: Wait
+) -> Response:
+    """One job."""
+
+    def load() -> Job:
+        with state.database.read() as session:
+            return catalog.get(session, Job, tenant, job_id)
+
+    await answers.hold(request, state, Job, job_id, load, wait=wait)
+    return await run_in_threadpool(_answer, request, state, tenant, job_id)
+
+
+@router.patch("/{job_id}", operation_id="patch_job")
+def patch(
+    job_id: str, changes: patching.JobChanges, request: Request, state: StateDep, tenant: Tenant
+) -> Response:
+    """Change name, metadata and priority."""
+    with state.database.write() as session:
+        row = catalog.get(session, Job, tenant, job_id)
+        patching.apply(row, changes)
+        if changes.metadata is not None:
+            _relabel(session, row)
+        if changes.priority is not None:
+            jobs.set_priority(session, row, changes.priority)
+    return _answer(request, state, tenant, job_id)
+
+
+@router.post("/{job_id}/cancel", status_code=202, operation_id="cancel_job")
+def cancel(job_id: str, request: Request, state: StateDep, tenant: Tenant) -> Response:
+    """Cancel a job."""
+    with state.database.write() as session:
+        jobs.cancel(session, catalog.get(session, Job, tenant, job_id))
+    return _answer(request, state, tenant, job_id, 202)
+
+
+@router.delete("/{job_id}", status_code=204, operation_id="delete_job")
+def delete(
+    job_id: str, state: StateDep, tenant: Tenant, *, cascade: Annotated[bool, Query()] = False
+) -> Response:
+    """Forget a job that is over."""
+    with state.database.write() as session:
+        catalog.delete_job(session, tenant, job_id, cascade=cascade)
+    return Response(status_code=204)
+
+
+def _answer(
+    request: Request, state: State, tenant: str, job_id: str, status: int = 200
+) -> Response:
+    """Read a job, its place in line and whether anybody works, in one statement."""
+    before = aliased(Job)
+    ahead = (
+        select(before.id)
+        .where(
+            before.status == "queued",
+            Job.status == "queued",
+            or_(
+                before.priority > Job.priority,
+                and_(before.priority == Job.priority, before.id < Job.id),
+            ),
+        )
+        .limit(MAX_POSITION)
+        .correlate(Job)
+        .subquery()
+    )
+    place = select(func.count()).select_from(ahead).scalar_subquery()
+    lives = exists().where(Worker.last_seen_at > workers.alive_since(state.settings.lease_seconds))
+    with state.database.read() as session:
+        query = select(Job, place, lives).where(Job.id == job_id, Job.tenant == tenant)
+        found = session.execute(query).one_or_none()
+    if found is None:
+        raise NotFound(f"There is no job '{job_id[:64]}'.")
+    row, position, alive = found
+    return answers.one(request, row, schemas.job(row, position, worker_lives=alive), status=status)
+
+
+def _filtered(
+    request: Request, tenant: str, status: str | None, teacher: str | None, dataset: str | None
+) -> Select[Job]:
+    query = select(Job).where(Job.tenant == tenant)
+    if status is not None:
+        if status not in jobs.STATUSES:
+            known = ", ".join(jobs.STATUSES)
+            raise SpecInvalid(f"A status is one of {known}.", field="status")
+        query = query.where(Job.status == status)
+    if teacher is not None:
+        query = query.where(Job.teacher == teacher)
+    if dataset is not None:
+        query = query.where(Job.dataset == dataset)
+    for name, value in request.query_params.multi_items():
+        found = _METADATA.match(name)
+        if found is not None:
+            label = aliased(JobLabel)
+            query = query.join(
+                label,
+                and_(
+                    label.job == Job.id,
+                    label.tenant == tenant,
+                    label.key == found.group(1),
+                    label.value == value,
+                ),
+            )
+    return query
+
+
+def _relabel(session: Session, row: Job) -> None:
+    session.execute(sql_delete(JobLabel).where(JobLabel.job == row.id))
+    for key, value in row.labels.items():
+        session.add(JobLabel(job=row.id, key=key, value=value, tenant=row.tenant))

@@ -1,0 +1,220 @@
+"""What we answer, object by object. Times are RFC 3339 in UTC."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+from core.tables import Dataset, Event, Job, Run, Student, Teacher, Worker
+
+Answer = dict[str, Any]
+
+
+def moment(seconds: float | None) -> str | None:
+    """Seconds since 1970 as RFC 3339."""
+    if seconds is None:
+        return None
+    return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
+
+
+def _named(row: Teacher | Dataset | Job | Student, kind: str) -> Answer:
+    return {
+        "object": kind,
+        "id": row.id,
+        "name": row.name,
+        "metadata": row.labels,
+        "tenant": row.tenant,
+        "created_by": row.created_by,
+        "created_at": moment(row.created_at),
+    }
+
+
+def teacher(row: Teacher) -> Answer:
+    """A teacher."""
+    spec = row.spec
+    return _named(row, "teacher") | {
+        "status": row.status,
+        "error": row.error,
+        "job": row.job,
+        "network": row.network or spec["network"],
+        "input": row.input or spec["input"],
+        "classes": row.classes,
+        "trained_on": row.trained_on["seen"],
+        "parameters": row.parameters,
+        "macs": row.macs,
+        "bytes": row.bytes,
+        "sha256": row.sha256,
+        "warnings": row.warnings,
+        "weights": spec["weights"],
+        "train": spec["train"],
+    }
+
+
+def dataset(row: Dataset) -> Answer:
+    """A dataset."""
+    facts = row.facts
+    return _named(row, "dataset") | {
+        "status": row.status,
+        "error": row.error,
+        "task": row.spec["task"],
+        "modality": row.spec["modality"],
+        "format": facts.get("format") or row.spec["format"],
+        "classes": row.classes if row.classes is not None else row.spec["classes"],
+        "input": facts.get("input") or row.spec["input"],
+        "rows": facts.get("rows"),
+        "class_counts": facts.get("class_counts"),
+        "duplicates": facts.get("duplicates"),
+        "bytes": facts.get("bytes"),
+        "fingerprint": facts.get("fingerprint"),
+        "test_opened": row.test_opened,
+        "splits": row.spec["splits"],
+        "columns": row.spec["columns"],
+        "source": row.spec["source"],
+        "warnings": facts.get("warnings", []),
+    }
+
+
+def job(row: Job, ahead: int | None = None, *, worker_lives: bool = True) -> Answer:
+    """A job.
+
+    Args:
+        row: the job.
+        ahead: how many queued jobs stand before it; None where it doesn't matter.
+        worker_lives: whether any worker was seen lately.
+    """
+    fraction = min(row.step / row.steps, 1.0) if row.steps else 0.0
+    if row.status == "succeeded":
+        fraction = 1.0
+    return _named(row, "job") | {
+        "status": row.status,
+        "kind": row.kind,
+        "started_at": moment(row.started_at),
+        "finished_at": moment(row.finished_at),
+        "progress": {
+            "fraction": round(fraction if row.status == "succeeded" else fraction * 0.99, 4),
+            "step": row.step,
+            "steps": row.steps,
+            "epoch": row.epoch,
+            "eta_seconds": round(row.eta_seconds, 1),
+        },
+        "waiting": _waiting(row, ahead, worker_lives=worker_lives),
+        "error": row.error,
+        "attempts": row.attempts,
+        "parent": row.parent,
+        "priority": row.priority,
+        "spec": row.spec,
+        "resolved": row.resolved,
+        "result": row.result,
+    }
+
+
+def _waiting(row: Job, ahead: int | None, *, worker_lives: bool) -> Answer | None:
+    if row.status not in ("queued", "preparing"):
+        return None
+    if row.resolved is None:
+        message = "It waits until its teacher and dataset have been checked."
+        return {"code": "inputs", "position": 0, "message": message}
+    if row.status == "preparing":
+        return None
+    position = (ahead or 0) + 1
+    if not worker_lives:
+        message = "No worker has been seen lately; start one."
+        return {"code": "no_worker", "position": position, "message": message}
+    message = f"It is number {position} in line." if ahead else "It is next in line."
+    return {"code": "queue", "position": position, "message": message}
+
+
+def run(row: Run) -> Answer:
+    """A run."""
+    return {
+        "object": "run",
+        "id": row.id,
+        "job": row.job,
+        "kind": row.kind,
+        "student": row.student,
+        "arm": row.arm,
+        "variant": row.variant,
+        "fold": row.fold,
+        "seed": row.seed,
+        "status": row.status,
+        "worker": row.worker,
+        "device": row.device,
+        "attempts": row.attempts,
+        "step": row.step,
+        "steps": row.steps,
+        "epoch": row.epoch,
+        "error": row.error,
+        "created_at": moment(row.created_at),
+        "started_at": moment(row.started_at),
+        "finished_at": moment(row.finished_at),
+    }
+
+
+def student(row: Student) -> Answer:
+    """A student."""
+    return _named(row, "student") | {
+        "job": row.job,
+        "teacher": row.teacher,
+        "dataset": row.dataset,
+        "run": row.run,
+        "arm": row.arm,
+        "variant": row.variant,
+        "fold": row.fold,
+        "seed": row.seed,
+        "status": row.status,
+        "files": [{key: file[key] for key in ("path", "bytes", "sha256")} for file in row.files],
+        "metrics": row.metrics,
+        "network": row.network,
+        "input": row.input,
+        "classes": row.classes,
+        "bytes": row.bytes,
+        "latency_ms": row.latency_ms,
+    }
+
+
+def event(row: Event) -> Answer:
+    """An event."""
+    return {
+        "object": "event",
+        "id": row.id,
+        "job": row.job,
+        "created_at": moment(row.created_at),
+        "type": row.type,
+        "level": row.level,
+        "run": row.run,
+        "message": row.message,
+        "data": row.data,
+    }
+
+
+def worker(row: Worker, status: str) -> Answer:
+    """A worker."""
+    return {
+        "object": "worker",
+        "id": row.id,
+        "name": row.name,
+        "status": status,
+        "device": row.device,
+        "memory_bytes": row.memory_bytes,
+        "run": row.run,
+        "version": row.software,
+        "started_at": moment(row.started_at),
+        "last_seen_at": moment(row.last_seen_at),
+    }
+
+
+def report(row: Job) -> Answer:
+    """A report: a superset of the result."""
+    made = row.report or {}
+    return {
+        "object": "report",
+        "job": row.id,
+        "name": row.name,
+        "kind": row.kind,
+        "created_at": moment(row.created_at),
+        "finished_at": moment(row.finished_at),
+        "spec": row.spec,
+        "resolved": row.resolved,
+        "result": row.result,
+        **made.get("extra", {}),
+    }

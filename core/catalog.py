@@ -1,0 +1,246 @@
+"""Teachers, datasets and students: what jobs are made of and what they leave."""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import files, ids, jobs, runs
+from core.tables import Dataset, Job, Run, Student, Teacher
+from stillhouse.errors import (
+    InUse,
+    NotFound,
+    ReferenceNotFound,
+    SpecInvalid,
+)
+from stillhouse.spec import (
+    BlobRef,
+    DatasetSpec,
+    FilesRef,
+    JobSpec,
+    Labels,
+    PartSources,
+    StudentSpec,
+    TeacherSpec,
+    UriRef,
+)
+
+T = TypeVar("T", Teacher, Dataset, Student, Job)
+
+_KINDS: dict[type[Any], str] = {
+    Teacher: "teacher",
+    Dataset: "dataset",
+    Student: "student",
+    Job: "job",
+}
+
+
+def get(session: Session, kind: type[T], tenant: str, object_id: str) -> T:
+    """An object of a tenant.
+
+    Raises:
+        NotFound: if there is none; another tenant's looks the same.
+    """
+    found = session.get(kind, object_id)
+    if found is None or found.tenant != tenant:
+        raise NotFound(f"There is no {_KINDS[kind]} '{object_id[:64]}'.")
+    return found
+
+
+def create_teacher(session: Session, tenant: str, spec: TeacherSpec) -> Teacher:
+    """Take a teacher in: an intake run for its bytes, or a job that trains it."""
+    teacher = Teacher(
+        id=ids.new("tch"),
+        tenant=tenant,
+        name=spec.name,
+        labels=spec.metadata,
+        status="validating",
+        spec=spec.model_dump(mode="json"),
+        trained_on={"seen": spec.model_dump(mode="json")["trained_on"]},
+        classes=list(spec.classes) if spec.classes else None,
+    )
+    if spec.train is not None:
+        return _train_teacher(session, teacher, spec)
+    session.add(teacher)
+    session.flush()
+    for sha256 in _named_blobs(spec):
+        _use_source(session, tenant, sha256, teacher.id)
+    runs.add_intake(session, tenant, teacher=teacher.id)
+    return teacher
+
+
+def create_dataset(session: Session, tenant: str, spec: DatasetSpec) -> Dataset:
+    """Take a dataset in: an intake run decodes and splits it."""
+    dataset = Dataset(
+        id=ids.new("ds"),
+        tenant=tenant,
+        name=spec.name,
+        labels=spec.metadata,
+        status="validating",
+        spec=spec.model_dump(mode="json"),
+    )
+    session.add(dataset)
+    session.flush()
+    for sha256 in _named_blobs(spec):
+        _use_source(session, tenant, sha256, dataset.id)
+    runs.add_intake(session, tenant, dataset=dataset.id)
+    return dataset
+
+
+def delete_teacher(session: Session, tenant: str, teacher_id: str) -> None:
+    """Forget a teacher.
+
+    Raises:
+        InUse: if a job names it.
+        NotFound: if there is none.
+    """
+    teacher = get(session, Teacher, tenant, teacher_id)
+    _refuse_if_used(session, Job.teacher == teacher_id)
+    if teacher.job is not None and teacher.status == "training":
+        raise InUse("A job is training it; cancel that job first.", used_by=[teacher.job])
+    files.release(session, teacher_id)
+    session.delete(teacher)
+
+
+def delete_dataset(session: Session, tenant: str, dataset_id: str) -> None:
+    """Forget a dataset.
+
+    Raises:
+        InUse: if a job names it.
+        NotFound: if there is none.
+    """
+    dataset = get(session, Dataset, tenant, dataset_id)
+    _refuse_if_used(session, Job.dataset == dataset_id)
+    files.release(session, dataset_id)
+    session.delete(dataset)
+
+
+def delete_student(session: Session, tenant: str, student_id: str) -> None:
+    """Forget a student and what it would have served.
+
+    Raises:
+        NotFound: if there is none.
+        InUse: if its job is still running.
+    """
+    student = get(session, Student, tenant, student_id)
+    job = session.get(Job, student.job)
+    if job is not None and job.status not in jobs.TERMINAL:
+        raise InUse("Its job has not ended; cancel it first.", used_by=[student.job])
+    files.release(session, student_id)
+    session.delete(student)
+
+
+def delete_job(session: Session, tenant: str, job_id: str, *, cascade: bool) -> None:
+    """Forget a job that is over; `cascade` takes its students too."""
+    job = jobs.require_over(get(session, Job, tenant, job_id))
+    if cascade:
+        for student in session.scalars(select(Student).where(Student.job == job_id)):
+            files.release(session, student.id)
+            session.delete(student)
+    for run_id in session.scalars(select(Run.id).where(Run.job == job_id)):
+        files.release(session, run_id)
+    session.delete(job)
+
+
+def teacher_ready(session: Session, teacher: Teacher, result: dict[str, Any]) -> None:
+    """Write what intake found; the jobs that wait for this teacher go on."""
+    teacher.status = "ready"
+    teacher.network, teacher.input = result["network"], result["input"]
+    teacher.classes, teacher.class_count = result["classes"], result["class_count"]
+    teacher.parameters, teacher.macs = result["parameters"], result.get("macs")
+    teacher.warnings = result.get("warnings", [])
+    teacher.sha256, teacher.bytes = result["sha256"], result["bytes"]
+    teacher.version += 1
+    files.use(session, teacher.sha256, teacher.id, "content")
+    _forget_originals(session, teacher)
+    session.flush()
+    jobs.input_changed(session, teacher=teacher.id)
+
+
+def dataset_ready(
+    session: Session, dataset: Dataset, result: dict[str, Any], listed: dict[str, Any]
+) -> None:
+    """Write what intake found; the jobs that wait for this dataset go on."""
+    dataset.status = "ready"
+    dataset.classes = result["classes"]
+    dataset.facts = {key: value for key, value in result.items() if key != "classes"}
+    dataset.files = listed
+    dataset.version += 1
+    for file in listed.values():
+        files.use(session, file["sha256"], dataset.id, "content")
+    session.flush()
+    jobs.input_changed(session, dataset=dataset.id)
+
+
+def reject(session: Session, found: Teacher | Dataset, error: dict[str, Any]) -> None:
+    """Write why it was refused; the jobs that wait for it fail with it."""
+    found.status = "rejected"
+    found.error = error
+    found.version += 1
+    files.release(session, found.id)
+    session.flush()
+    if isinstance(found, Teacher):
+        jobs.input_changed(session, teacher=found.id)
+    else:
+        jobs.input_changed(session, dataset=found.id)
+
+
+def _train_teacher(session: Session, teacher: Teacher, spec: TeacherSpec) -> Teacher:
+    here = spec.train
+    if here is None or spec.network is None:
+        raise SpecInvalid("'network' is required.", field="network")
+    student = StudentSpec(name=spec.name, network=spec.network, input=spec.input)
+    teacher.status = "training"
+    teacher.trained_on = {"seen": {"dataset": here.dataset, "parts": ["train", "validation"]}}
+    session.add(teacher)
+    session.flush()
+    job_spec = JobSpec.model_construct(
+        name=spec.name,
+        teachers=(),
+        dataset=here.dataset,
+        students=(student,),
+        objective=(Labels(kind="labels", weight=1.0),),
+        training=here.training,
+        controls=(),
+        seeds=(here.seed,),
+    )
+    job = jobs.create(session, teacher.tenant, job_spec, kind="train")
+    teacher.job = job.id
+    return teacher
+
+
+def _named_blobs(spec: TeacherSpec | DatasetSpec) -> list[str]:
+    source = spec.weights if isinstance(spec, TeacherSpec) else spec.source
+    match source:
+        case BlobRef(blob=sha256):
+            return [sha256]
+        case FilesRef(files=named):
+            return sorted(set(named.values()))
+        case PartSources(train=train, validation=validation, test=test):
+            parts = (train, validation, test)
+            return sorted({part.blob for part in parts if isinstance(part, BlobRef)})
+        case UriRef() | None:
+            return []
+
+
+def _use_source(session: Session, tenant: str, sha256: str, owner: str) -> None:
+    if not files.uploaded(session, tenant, sha256):
+        raise ReferenceNotFound(
+            f"There is no blob {sha256}; send it first: PUT /v1/blobs/{sha256}.", field="blob"
+        )
+    files.use(session, files.converted(session, tenant, sha256) or sha256, owner, "source")
+
+
+def _forget_originals(session: Session, teacher: Teacher) -> None:
+    spec = TeacherSpec.model_validate(teacher.spec)
+    files.release(session, teacher.id, role="source")
+    if isinstance(spec.weights, BlobRef) and teacher.sha256 is not None:
+        files.drop_original(session, teacher.tenant, spec.weights.blob, teacher.sha256)
+
+
+def _refuse_if_used(session: Session, condition: Any) -> None:
+    used_by = list(session.scalars(select(Job.id).where(condition).order_by(Job.id).limit(20)))
+    if used_by:
+        raise InUse("Jobs name it; delete them first.", used_by=used_by)

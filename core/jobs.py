@@ -1,0 +1,327 @@
+"""Jobs: what a user asked for, and the only writer of its status.
+
+    queued      nothing has started
+    preparing   it waits for its teacher and dataset, or its prepare run is at work
+    running     students are trained, or the report is made
+    cancelling  a cancel was asked for; a worker is being told
+    succeeded   students are final, the report is written
+    failed      `error` says why
+    cancelled   it was cancelled
+
+A status is derived in the transaction that changes the run behind it.
+"""
+
+from __future__ import annotations
+
+import time
+from typing import Any, Literal
+
+from sqlalchemy import func, select, update
+from sqlalchemy.orm import Session
+
+from core import events, ids, resolve, runs
+from core.tables import Dataset, Job, JobLabel, Run, Teacher
+from stillhouse.errors import (
+    JobIsOver,
+    JobIsRunning,
+    ReferenceNotFound,
+    ReferenceRejected,
+    Refused,
+    StillhouseError,
+)
+from stillhouse.spec import JobSpec, ResolvedJob
+
+TERMINAL = ("succeeded", "failed", "cancelled")
+STATUSES = ("queued", "preparing", "running", "paused", "cancelling", *TERMINAL)
+Kind = Literal["distill", "train"]
+
+
+def create(session: Session, tenant: str, spec: JobSpec, *, kind: Kind = "distill") -> Job:
+    """A job with all its runs.
+
+    Raises:
+        ReferenceNotFound: if it names what isn't there.
+        ReferenceRejected: if it names what was rejected.
+        ClassesDiffer: if teacher and dataset can't be aligned.
+        SpecInvalid: if the batch is larger than the data.
+    """
+    teacher, dataset = require_usable(session, tenant, spec)
+    ready = dataset.status == "ready" and (teacher is None or teacher.status == "ready")
+    job = Job(
+        id=ids.new("job"),
+        tenant=tenant,
+        kind=kind,
+        name=spec.name,
+        labels=dict(spec.metadata),
+        status="queued" if ready else "preparing",
+        teacher=teacher.id if teacher else None,
+        dataset=dataset.id,
+        spec=spec.model_dump(mode="json"),
+        priority=spec.priority,
+        deadline_seconds=spec.limits.seconds,
+    )
+    if ready:
+        _resolve(job, spec, teacher, dataset)
+    session.add(job)
+    session.flush()
+    for key, value in spec.metadata.items():
+        session.add(JobLabel(job=job.id, key=key, value=value, tenant=tenant))
+    expanded = ResolvedJob.model_validate(job.resolved or spec.model_dump())
+    runs.add_for_job(session, tenant, job.id, expanded, ready=ready)
+    count = spec.run_count if teacher else len(spec.seed_list)
+    events.add(session, job.id, "created", f"The job was accepted: {count} training run(s).")
+    return job
+
+
+def input_changed(session: Session, *, teacher: str = "", dataset: str = "") -> None:
+    """Let the jobs that waited for a teacher or dataset go on, or fail with it."""
+    waiting = select(Job).where(
+        Job.status.in_(("queued", "preparing")),
+        Job.resolved.is_(None),
+        (Job.teacher == teacher) if teacher else (Job.dataset == dataset),
+    )
+    for job in session.scalars(waiting.with_for_update()):
+        _go_on(session, job)
+
+
+def cancel(session: Session, job: Job) -> Job:
+    """Cancel a job; asked again it changes nothing.
+
+    Raises:
+        JobIsOver: if it has ended otherwise.
+    """
+    if job.status == "cancelled":
+        raise JobIsOver("The job was cancelled.")
+    if job.status in TERMINAL:
+        raise JobIsOver(f"The job has {job.status}; its end can't be changed.")
+    if job.status == "cancelling":
+        return job
+    runs.cancel_queued(session, job.id)
+    events.add(session, job.id, "cancel_requested", "A cancel was asked for.")
+    if runs.count(session, job.id, "running"):
+        job.status = "cancelling"
+        job.version += 1
+    else:
+        _end(session, job, "cancelled", "The job was cancelled.")
+    return job
+
+
+def set_priority(session: Session, job: Job, priority: int) -> None:
+    """Move a job in the queue; runs that are at work stay at work."""
+    job.priority = priority
+    session.execute(
+        update(Run)
+        .where(Run.job == job.id, Run.status == "queued")
+        .values(priority=priority)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def require_over(job: Job) -> Job:
+    """The job, if it has ended.
+
+    Raises:
+        JobIsRunning: if it hasn't.
+    """
+    if job.status not in TERMINAL:
+        raise JobIsRunning
+    return job
+
+
+def run_claimed(session: Session, job: Job, run: Run) -> None:
+    """A worker took one of its runs."""
+    now = time.time()
+    job.started_at = job.started_at or now
+    job.attempts = max(job.attempts, run.attempts)
+    if job.status == "queued" and run.kind == "prepare":
+        job.status = "preparing"
+        events.add(session, job.id, "preparing", "Networks and data are being checked.")
+    job.version += 1
+
+
+def prepared(session: Session, job: Job, result: dict[str, Any]) -> None:
+    """The prepare run found nothing wrong: training may begin."""
+    resolved = ResolvedJob.model_validate(job.resolved)
+    precision = result.get("precision", "fp32")
+    if resolved.training.precision == "auto":
+        training = resolved.training.model_copy(update={"precision": precision})
+        resolved = resolved.model_copy(update={"training": training})
+        job.resolved = resolved.model_dump(mode="json")
+    job.prepared = result
+    job.status, job.training_at = "running", time.time()
+    job.version += 1
+    runs.make_ready(session, job.id, "train")
+    events.add(session, job.id, "running", "Training may begin.")
+
+
+def run_ended(session: Session, job: Job, run: Run) -> None:
+    """One of its runs ended: go on to the report, or end with it."""
+    if job.status == "cancelling":
+        _cancelled_when_idle(session, job)
+        return
+    if run.status == "failed":
+        error = dict(run.error or {}) | ({} if run.kind == "prepare" else {"run": run.id})
+        events.add(
+            session, job.id, "run_failed", str(error.get("detail", "")), level="error", run=run.id,
+            data=error,
+        )  # fmt: skip
+        over = run.kind != "train" or error.get("code") == "time_limit"
+        if over or _hopeless(session, job, run):
+            fail(session, job, error)
+            return
+    left = [each for each in runs.of_job(session, job.id, kind="train") if _is_open(each)]
+    if run.kind == "train" and not left:
+        runs.make_ready(session, job.id, "report")
+    job.version += 1
+
+
+def fail(session: Session, job: Job, error: dict[str, Any]) -> None:
+    """End a job that can't succeed any more; what still runs of it is told by its heartbeat."""
+    job.error = error
+    runs.cancel_queued(session, job.id)
+    _end(session, job, "failed", str(error.get("detail", "The job failed.")), level="error")
+
+
+def succeed(session: Session, job: Job, result: dict[str, Any], report: dict[str, Any]) -> None:
+    """Write the result: the job is over."""
+    job.result, job.report = result, report
+    job.step, job.eta_seconds = job.steps, 0.0
+    _end(session, job, "succeeded", "The students are final and the report is written.")
+
+
+def add_progress(session: Session, job_id: str) -> None:
+    """Sum up where a job's training runs stand."""
+    totals = select(func.coalesce(func.sum(Run.step), 0), func.coalesce(func.max(Run.epoch), 0))
+    step, epoch = session.execute(totals.where(Run.job == job_id, Run.kind == "train")).one()
+    job = session.get(Job, job_id)
+    if job is None or job.status in TERMINAL:
+        return
+    eta = job.eta_seconds
+    if job.training_at is not None and step > 0:
+        eta = (time.time() - job.training_at) * max(job.steps - step, 0) / step
+    session.execute(
+        update(Job)
+        .where(Job.id == job_id)
+        .values(step=step, epoch=epoch, eta_seconds=eta, version=Job.version + 1)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def must_stop(session: Session, job_id: str) -> str | None:
+    """Why a running run of this job has to stop: "cancel", "deadline", or None."""
+    row = session.execute(
+        select(Job.status, Job.started_at, Job.deadline_seconds).where(Job.id == job_id)
+    ).one_or_none()
+    if row is None or row.status == "cancelling" or row.status in TERMINAL:
+        return "cancel"
+    if row.started_at is not None and time.time() > row.started_at + row.deadline_seconds:
+        return "deadline"
+    return None
+
+
+def require_usable(session: Session, tenant: str, spec: JobSpec) -> tuple[Teacher | None, Dataset]:
+    """The teacher and the dataset that a spec names, ready or still being checked.
+
+    Raises:
+        ReferenceNotFound: if one isn't there.
+        ReferenceRejected: if one was rejected.
+    """
+    teacher = session.get(Teacher, spec.teachers[0].id) if spec.teachers else None
+    if spec.teachers:
+        _require(teacher, tenant, "teacher", spec.teachers[0].id, "teachers.0.id")
+    dataset = session.get(Dataset, spec.dataset)
+    _require(dataset, tenant, "dataset", spec.dataset, "dataset")
+    if dataset is None:
+        raise ReferenceNotFound
+    return teacher, dataset
+
+
+def _require(
+    found: Teacher | Dataset | None, tenant: str, kind: str, object_id: str, field: str
+) -> None:
+    if found is None or found.tenant != tenant:
+        raise ReferenceNotFound(f"There is no {kind} '{object_id}'.", field=field)
+    if found.status == "rejected":
+        why = (found.error or {}).get("detail", "")
+        raise ReferenceRejected(f"The {kind} '{object_id}' was rejected: {why}", field=field)
+
+
+def _resolve(job: Job, spec: JobSpec, teacher: Teacher | None, dataset: Dataset) -> None:
+    resolved = resolve.job(spec, teacher=teacher, dataset=dataset)
+    job.resolved = resolved.model_dump(mode="json")
+    per_run = resolve.steps(resolved, dataset.facts["rows"]["train"])
+    job.steps = per_run * len(resolved.students) * len(resolved.arms) * len(resolved.seed_list)
+
+
+def _go_on(session: Session, job: Job) -> None:
+    teacher = session.get(Teacher, job.teacher) if job.teacher else None
+    dataset = session.get(Dataset, job.dataset)
+    for kind, found in (("teacher", teacher), ("dataset", dataset)):
+        if found is not None and found.status == "rejected":
+            why = (found.error or {}).get("detail", "")
+            error = {"code": f"{kind}_rejected", "detail": f"Its {kind} was rejected: {why}"}
+            fail(session, job, error)
+            return
+    if dataset is None or dataset.status != "ready" or (teacher and teacher.status != "ready"):
+        return
+    spec_type = JobSpec if job.teacher else ResolvedJob
+    try:
+        _resolve(job, spec_type.model_validate(job.spec), teacher, dataset)
+    except Refused as error:
+        fail(session, job, error_of(error))
+        return
+    job.version += 1
+    runs.make_ready(session, job.id, "prepare")
+
+
+def error_of(error: StillhouseError) -> dict[str, Any]:
+    """An error as the object that a job shows."""
+    shown = {"code": error.code, "detail": error.detail}
+    return shown | ({"field": error.field} if error.field else {})
+
+
+def _hopeless(session: Session, job: Job, run: Run) -> bool:
+    """Whether this student's main arm has no seed left that could succeed."""
+    arm = "distilled" if job.teacher else "no_teacher"
+    if run.arm != arm:
+        return False
+    same = [
+        each
+        for each in runs.of_job(session, job.id, kind="train")
+        if (each.student, each.arm) == (run.student, arm)
+    ]
+    return all(each.status in ("failed", "cancelled") for each in same)
+
+
+def _is_open(run: Run) -> bool:
+    return run.status in ("queued", "running")
+
+
+def _cancelled_when_idle(session: Session, job: Job) -> None:
+    session.flush()
+    if not runs.count(session, job.id, "running"):
+        _end(session, job, "cancelled", "The job was cancelled.")
+
+
+def _end(
+    session: Session,
+    job: Job,
+    status: Literal["succeeded", "failed", "cancelled"],
+    message: str,
+    *,
+    level: events.Level = "info",
+) -> None:
+    job.status, job.finished_at = status, time.time()
+    job.version += 1
+    events.add(session, job.id, status, message, level=level)
+    if job.kind == "train" and status != "succeeded":
+        _teacher_was_not_trained(session, job)
+
+
+def _teacher_was_not_trained(session: Session, job: Job) -> None:
+    for teacher in session.scalars(select(Teacher).where(Teacher.job == job.id)):
+        teacher.status = "rejected"
+        teacher.error = {"code": "not_trained", "detail": f"The job that trains it {job.status}."}
+        teacher.version += 1
+        session.flush()
+        input_changed(session, teacher=teacher.id)

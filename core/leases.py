@@ -1,0 +1,255 @@
+"""What a supervisor may do with a run: take it, keep it, and end it one way or another.
+
+Each function is one transaction's work under the run's fence. One that finds the
+fence closed changes nothing and says so: the run belongs to somebody else.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from sqlalchemy import select
+from sqlalchemy.orm import Session
+
+from core import catalog, events, files, jobs, runs, students
+from core.tables import Dataset, Job, Run, Teacher
+
+MAX_LOSSES = 5
+
+Order = Literal["continue", "cancel", "deadline", "lost"]
+
+
+@dataclass(frozen=True, slots=True)
+class Lease:
+    """A claimed run."""
+
+    run: Run
+    fence: int
+    lease_seconds: float
+
+
+def take(
+    session: Session, *, worker: str, device: str, devices: tuple[str, ...], lease_seconds: float
+) -> Lease | None:
+    """Claim the first run in line; None if there is none."""
+    run = runs.claim(
+        session, worker=worker, device=device, devices=devices, lease_seconds=lease_seconds
+    )
+    if run is None:
+        return None
+    job = _job(session, run)
+    if job is not None:
+        jobs.run_claimed(session, job, run)
+    return Lease(run=run, fence=run.fence, lease_seconds=lease_seconds)
+
+
+def beat(session: Session, lease: Lease, progress: runs.Progress | None) -> Order:
+    """Renew the lease and learn what to do."""
+    kept = runs.beat(
+        session, lease.run.id, lease.fence, lease_seconds=lease.lease_seconds, progress=progress
+    )
+    if not kept:
+        return "lost"
+    if lease.run.job is None:
+        return "continue"
+    if progress is not None and lease.run.kind == "train":
+        jobs.add_progress(session, lease.run.job)
+    match jobs.must_stop(session, lease.run.job):
+        case "cancel":
+            return "cancel"
+        case "deadline":
+            return "deadline"
+        case _:
+            return "continue"
+
+
+def succeed(
+    session: Session, lease: Lease, result: dict[str, Any], listed: list[dict[str, Any]]
+) -> list[str] | None:
+    """End a run well, with what it made.
+
+    Args:
+        session: the transaction that also publishes the files.
+        lease: the claim.
+        result: the child's result.
+        listed: files, already in the storage: {path, sha256, bytes}.
+
+    Returns:
+        Hashes of checkpoints that may go; None if the run belongs to somebody else.
+    """
+    run = runs.held(session, lease.run.id, lease.fence)
+    if run is None:
+        return None
+    job = _job(session, run)
+    if job is not None and (job.status == "cancelling" or job.status in jobs.TERMINAL):
+        return _end_cancelled(session, run, job)  # a finish that races a cancel loses
+    for file in listed:
+        files.note(session, file["sha256"], file["bytes"])
+    runs.end(run, "succeeded", result=result)
+    session.flush()
+    _publish(session, run, job, result, listed)
+    if job is not None:
+        jobs.add_progress(session, job.id)
+        session.refresh(job)
+        jobs.run_ended(session, job, run)
+    return _drop_checkpoints(session, run)
+
+
+def fail(session: Session, lease: Lease, error: dict[str, Any]) -> list[str] | None:
+    """End a run badly; returns what `succeed` does."""
+    run = runs.held(session, lease.run.id, lease.fence)
+    if run is None:
+        return None
+    return _fail(session, run, error)
+
+
+def cancel(session: Session, lease: Lease) -> list[str] | None:
+    """End a run whose job was cancelled or has failed; returns what `succeed` does."""
+    run = runs.held(session, lease.run.id, lease.fence)
+    if run is None:
+        return None
+    return _end_cancelled(session, run, _job(session, run))
+
+
+def give_back(session: Session, lease: Lease, *, reason: str) -> None:
+    """Requeue a run that was interrupted on purpose; it costs nothing."""
+    run = runs.held(session, lease.run.id, lease.fence)
+    if run is not None:
+        runs.requeue(run, counted=False)
+        events.add(session, run.job, "run_requeued", reason, run=run.id)
+
+
+def lose(session: Session, lease: Lease, *, reason: str) -> None:
+    """Requeue a run whose trainer died; too often without progress, and it fails."""
+    run = runs.held(session, lease.run.id, lease.fence)
+    if run is not None:
+        _lose(session, run, reason)
+
+
+def expire(session: Session, *, worker: str | None = None) -> int:
+    """Requeue the runs whose leases ran out; with `worker`, all that it was leased.
+
+    Args:
+        session: a writing transaction.
+        worker: a worker that has just started and so can hold nothing.
+
+    Returns:
+        How many there were.
+    """
+    which = runs.expired() if worker is None else (Run.status == "running") & (Run.worker == worker)
+    found = session.scalars(
+        select(Run).where(which).order_by(Run.id).limit(100).with_for_update(skip_locked=True)
+    ).all()
+    for run in found:
+        job = _job(session, run)
+        if job is not None and (job.status == "cancelling" or job.status in jobs.TERMINAL):
+            _end_cancelled(session, run, job)
+        else:
+            _lose(session, run, "Its worker fell silent.")
+    return len(found)
+
+
+def _lose(session: Session, run: Run, reason: str) -> None:
+    runs.requeue(run, counted=True)
+    events.add(session, run.job, "run_lost", reason, level="warn", run=run.id)
+    if run.losses >= MAX_LOSSES:
+        detail = f"It was lost {run.losses} times without progress; the last time: {reason}"
+        _fail(session, run, {"code": "crash_loop", "detail": detail})
+
+
+def _fail(session: Session, run: Run, error: dict[str, Any]) -> list[str]:
+    runs.end(run, "failed", error=error)
+    session.flush()
+    job = _job(session, run)
+    if job is not None and job.status not in jobs.TERMINAL:
+        jobs.run_ended(session, job, run)
+    if run.kind == "intake":
+        catalog.reject(session, _taken_in(session, run), error)
+    return _drop_checkpoints(session, run)
+
+
+def _end_cancelled(session: Session, run: Run, job: Job | None) -> list[str]:
+    runs.end(run, "cancelled")
+    session.flush()
+    if job is not None and job.status == "cancelling":
+        jobs.run_ended(session, job, run)
+    return _drop_checkpoints(session, run)
+
+
+def _drop_checkpoints(session: Session, run: Run) -> list[str]:
+    files.release(session, run.id)
+    return runs.drop_checkpoints(session, run.id)
+
+
+def _publish(
+    session: Session,
+    run: Run,
+    job: Job | None,
+    result: dict[str, Any],
+    listed: list[dict[str, Any]],
+) -> None:
+    if run.kind == "intake":
+        _publish_intake(session, run, result, listed)
+    elif job is not None and run.kind == "prepare":
+        jobs.prepared(session, job, result)
+    elif job is not None and run.kind == "train":
+        students.add(session, job, run, result, listed)
+    elif job is not None and run.kind == "report":
+        students.finish(session, job, result, listed)
+        jobs.succeed(session, job, result["result"], result)
+        _publish_teacher(session, job, result)
+
+
+def _publish_intake(
+    session: Session, run: Run, result: dict[str, Any], listed: list[dict[str, Any]]
+) -> None:
+    found = _taken_in(session, run)
+    if isinstance(found, Dataset):
+        by_path = {
+            file["path"]: {"sha256": file["sha256"], "bytes": file["bytes"]} for file in listed
+        }
+        catalog.dataset_ready(session, found, result, by_path)
+    else:
+        weights = listed[0]
+        facts = result | {"sha256": weights["sha256"], "bytes": weights["bytes"]}
+        catalog.teacher_ready(session, found, facts)
+
+
+def _publish_teacher(session: Session, job: Job, result: dict[str, Any]) -> None:
+    """A job that trains a teacher hands its student's weights over to it."""
+    teacher = session.scalars(select(Teacher).where(Teacher.job == job.id)).one_or_none()
+    if teacher is None or job.kind != "train":
+        return
+    student = students.of_job(session, job.id)[0]
+    weights = next(file for file in student.files if file["path"] == "model.safetensors")
+    arm = result["result"]["arms"][0]
+    facts = {
+        "network": student.network,
+        "input": student.input,
+        "classes": student.classes,
+        "class_count": len(student.classes),
+        "parameters": arm["parameters"],
+        "macs": arm["macs"],
+        "sha256": weights["sha256"],
+        "bytes": weights["bytes"],
+    }
+    catalog.teacher_ready(session, teacher, facts)
+
+
+def _taken_in(session: Session, run: Run) -> Teacher | Dataset:
+    found = (
+        session.get(Teacher, run.teacher)
+        if run.teacher is not None
+        else session.get(Dataset, run.dataset)
+    )
+    if found is None:
+        message = f"run {run.id} takes in what isn't there"
+        raise LookupError(message)
+    return found
+
+
+def _job(session: Session, run: Run) -> Job | None:
+    if run.job is None:
+        return None
+    return session.scalars(select(Job).where(Job.id == run.job).with_for_update()).one_or_none()

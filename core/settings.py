@@ -1,0 +1,115 @@
+"""Every setting of the service, from STILLHOUSE_* in the environment."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import Field, field_validator
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+GIB = 1024**3
+
+
+class Settings(BaseSettings):
+    """Frozen; a component is given what it needs of it, not the whole."""
+
+    model_config = SettingsConfigDict(env_prefix="STILLHOUSE_", frozen=True, extra="ignore")
+
+    data_dir: Path = Field(Path("data"), description="Folder where everything lives")
+    database_url: str | None = Field(
+        None, description="SQL database; unset: SQLite (WAL) in the data folder"
+    )
+    broker_url: str | None = Field(
+        None, description="Redis that carries hints through Celery; unset: workers poll SQL"
+    )
+    storage_url: str | None = Field(
+        None, description="Where files live (file://); unset: the data folder"
+    )
+    host: str = Field("127.0.0.1", description="Address to listen on")
+    port: int = Field(8000, ge=0, le=65_535, description="Port to listen on")
+    auth: Literal["off", "keys"] = Field("off", description='"off" is allowed on loopback only')
+    admin_key_file: Path | None = Field(None, description="The first key (with auth=keys)")
+    allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
+        None, description="Folders that file:// may name, ':' between; unset: <data>/imports"
+    )
+    max_upload_bytes: int = Field(64 * GIB, ge=1, description="Largest blob, bytes")
+    max_body_bytes: int = Field(256 * 1024, ge=1024, description="Largest JSON body, bytes")
+    min_free_bytes: int = Field(
+        256 * 1024**2, ge=0, description="Free space kept back; below it uploads answer 507, bytes"
+    )
+    blob_retention_hours: float = Field(
+        24, ge=0, description="Uploads that nothing names are kept this long, hours"
+    )
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="What the worker runs on")
+    threads: int | None = Field(
+        None, ge=1, description="CPU threads of a trainer; unset: the machine's cores"
+    )
+    worker_name: str | None = Field(
+        None, description="Name of the worker, stable over restarts; unset: host and data folder"
+    )
+    poll_seconds: float | None = Field(
+        None, gt=0, description="Workers look into SQL; unset: 0.25 s without a broker, 15 s beside"
+    )
+    heartbeat_seconds: float = Field(10, gt=0, description="A worker renews its lease, seconds")
+    lease_seconds: float = Field(60, gt=0, description="A silent worker loses its run, seconds")
+    reconcile_seconds: float = Field(15, gt=0, description="Leftovers are looked for, seconds")
+    checkpoint_seconds: float = Field(60, gt=0, description="Between two checkpoints, seconds")
+    intake_seconds: float = Field(900, gt=0, description="Longest intake of one upload, seconds")
+    intake_memory_bytes: int = Field(
+        8 * GIB, ge=GIB, description="Address space of the intake child above its libraries, bytes"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="Least level that is logged"
+    )
+
+    @field_validator("allowed_roots", mode="before")
+    @classmethod
+    def _split_roots(cls, value: Any) -> Any:
+        if isinstance(value, str):
+            return tuple(Path(item) for item in value.split(os.pathsep) if item)
+        return value
+
+    @property
+    def database(self) -> str:
+        """The database's URL."""
+        return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'stillhouse.db'}"
+
+    @property
+    def storage_root(self) -> Path:
+        """The folder that holds files by hash.
+
+        Raises:
+            ValueError: if STILLHOUSE_STORAGE_URL isn't a file:// URL.
+        """
+        if self.storage_url is None:
+            return self.data_dir.resolve() / "storage"
+        if not self.storage_url.startswith("file:///"):
+            message = f"STILLHOUSE_STORAGE_URL must be file:///…; {self.storage_url!r} is not"
+            raise ValueError(message)
+        return Path(self.storage_url.removeprefix("file://"))
+
+    @property
+    def work_root(self) -> Path:
+        """Scratch of this machine's runs; on the storage's disk, so that publishing is a rename."""
+        return self.storage_root / "work"
+
+    @property
+    def roots(self) -> tuple[Path, ...]:
+        """The folders that file:// may name."""
+        return self.allowed_roots or (self.data_dir.resolve() / "imports",)
+
+    @property
+    def poll(self) -> float:
+        """Seconds between two looks into SQL."""
+        return self.poll_seconds or (15.0 if self.broker_url else 0.25)
+
+
+def describe() -> str:
+    """One line a setting: variable, meaning, default."""
+    lines = []
+    for name, field in Settings.model_fields.items():
+        default = "" if field.default is None else f" [{field.default}]"
+        lines.append(f"  STILLHOUSE_{name.upper():<22} {field.description}{default}")
+    return "\n".join(lines)

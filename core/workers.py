@@ -1,0 +1,87 @@
+"""Workers and the networks they can build, as rows."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+from sqlalchemy import delete, select, update
+from sqlalchemy.orm import Session
+
+from core import ids
+from core.tables import Network, Worker
+
+FORGOTTEN_SECONDS = 7 * 86_400
+
+
+def enrol(session: Session, *, name: str, device: str, memory_bytes: int, software: str) -> Worker:
+    """Record that a worker has started; a known name keeps its id."""
+    now = time.time()
+    worker = session.scalars(select(Worker).where(Worker.name == name)).one_or_none()
+    if worker is None:
+        worker = Worker(id=ids.new("wrk"), name=name)
+        session.add(worker)
+    worker.status, worker.run = "ready", None
+    worker.device, worker.memory_bytes, worker.software = device, memory_bytes, software
+    worker.started_at = worker.last_seen_at = now
+    session.flush()
+    return worker
+
+
+def seen(session: Session, worker_id: str, *, status: str, run: str | None) -> None:
+    """Record that a worker lives and what it does."""
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id)
+        .values(status=status, run=run, last_seen_at=time.time())
+        .execution_options(synchronize_session=False)
+    )
+
+
+def describe(session: Session, worker_id: str, *, device: str, memory_bytes: int) -> None:
+    """Record what a worker's device is, once its trainer has looked."""
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id)
+        .values(device=device, memory_bytes=memory_bytes)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def leave(session: Session, worker_id: str) -> None:
+    """Record that a worker has ended on purpose."""
+    session.execute(
+        update(Worker)
+        .where(Worker.id == worker_id)
+        .values(run=None, last_seen_at=0.0)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def status_of(worker: Worker, *, lost_after_seconds: float) -> str:
+    """ready, busy, draining, or lost: silent for longer than a lease."""
+    silent = worker.last_seen_at < alive_since(lost_after_seconds)
+    return "lost" if silent else worker.status
+
+
+def forget_old(session: Session) -> None:
+    """Remove workers that have been silent for a week."""
+    session.execute(delete(Worker).where(Worker.last_seen_at < time.time() - FORGOTTEN_SECONDS))
+
+
+def alive_since(lease_seconds: float) -> float:
+    """A worker that was seen after this moment lives."""
+    return time.time() - lease_seconds
+
+
+def publish_networks(
+    session: Session, networks: Iterable[tuple[str, str, int | None, int | None]]
+) -> None:
+    """Record what can be built: (family, name, parameters, MACs); known figures stay."""
+    known = {(row.family, row.name): row for row in session.scalars(select(Network))}
+    for family, name, parameters, macs in networks:
+        row = known.get((family, name))
+        if row is None:
+            session.add(Network(family=family, name=name, parameters=parameters, macs=macs))
+        elif parameters is not None:
+            row.parameters, row.macs = parameters, macs

@@ -1,0 +1,138 @@
+"""`stillhouse push`: a teacher or a dataset goes in."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from stillhouse.cli import flags, terminal
+from stillhouse.cli.terminal import AsJson
+from stillhouse.client import Client
+
+app = typer.Typer(no_args_is_help=True, help="Upload a teacher or a dataset.")
+
+Wait = Annotated[bool, typer.Option("--wait/--no-wait", help="Wait until it is ready.")]
+Name = Annotated[str | None, typer.Option(help="Default: the file's name.")]
+Size = Annotated[str | None, typer.Option("--input", help="Height x width, as 32x32.")]
+Gray = Annotated[bool | None, typer.Option("--gray/--rgb", help="The images' channels.")]
+Mean = Annotated[list[float] | None, typer.Option(help="A channel's mean, 0 to 1; repeat.")]
+Std = Annotated[list[float] | None, typer.Option(help="A channel's deviation; repeat.")]
+Classes = Annotated[str | None, typer.Option(help="a,b,c in output order, or @file.")]
+
+
+@app.command()
+def teacher(
+    file: Annotated[Path, typer.Argument(exists=True, help="A checkpoint, or a Hub folder.")],
+    *,
+    network: Annotated[
+        str | None, typer.Option(help="As timm/resnet18; a Hub folder says it itself.")
+    ] = None,
+    option: Annotated[
+        list[str] | None, typer.Option(help="For its constructor, as in_chans=1; repeat.")
+    ] = None,
+    size: Size = None,
+    gray: Gray = None,
+    mean: Mean = None,
+    std: Std = None,
+    classes: Classes = None,
+    trained_on: Annotated[
+        str | None, typer.Option(help="ds_…:train, or disjoint: the proof depends on it.")
+    ] = None,
+    name: Name = None,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a teacher: a network and its weights."""
+    if network is None and not file.is_dir():
+        raise typer.BadParameter("A checkpoint doesn't say its architecture: add --network.")
+    if option and network is None:
+        raise typer.BadParameter("--option needs --network.")
+    spec: dict[str, Any] = {"name": flags.object_name(name, file)} | flags.present(
+        network=None
+        if network is None
+        else flags.network(network) | {"options": flags.options(option or [])},
+        input=flags.image_input(size, gray=gray, mean=mean or (), std=std or ()),
+        classes=None if classes is None else flags.classes(classes),
+        trained_on=None if trained_on is None else flags.trained_on(trained_on),
+    )
+    with terminal.client() as client:
+        spec["weights"] = _upload_weights(client, file)
+        created = client.create_teacher(spec)
+        _finish(client, created, wait=wait, as_json=as_json)
+
+
+@app.command()
+def dataset(
+    file: Annotated[
+        Path, typer.Argument(exists=True, dir_okay=False, help="npz, zip, tar, parquet or csv.")
+    ],
+    *,
+    name: Name = None,
+    kind: Annotated[
+        str | None, typer.Option("--format", help="Default: seen from the bytes.")
+    ] = None,
+    image: Annotated[str | None, typer.Option(help="The image column. Default: image.")] = None,
+    label: Annotated[str | None, typer.Option(help="The label column. Default: label.")] = None,
+    size: Size = None,
+    gray: Gray = None,
+    validation: Annotated[float | None, typer.Option(help="Its share. Default: 0.1.")] = None,
+    test: Annotated[float | None, typer.Option(help="Its share. Default: 0.2.")] = None,
+    seed: Annotated[int | None, typer.Option(help="Of the split. Default: 0.")] = None,
+    split_column: Annotated[str | None, typer.Option(help="A column that says the part.")] = None,
+    classes: Classes = None,
+    wait: Wait = True,
+    as_json: AsJson = False,
+) -> None:
+    """Upload a dataset; it is examined, decoded and split once."""
+    columns = flags.present(input=image, label=label)
+    splits = flags.present(validation=validation, test=test, seed=seed, column=split_column)
+    spec: dict[str, Any] = {"name": flags.object_name(name, file)} | flags.present(
+        format=kind,
+        columns=columns or None,
+        splits=splits or None,
+        input=flags.image_input(size, gray=gray, mean=(), std=()),
+        classes=None if classes is None else flags.classes(classes),
+    )
+    with terminal.client() as client:
+        spec["source"] = {"blob": _upload(client, file)}
+        created = client.create_dataset(spec)
+        _finish(client, created, wait=wait, as_json=as_json)
+
+
+def _upload(client: Client, file: Path) -> str:
+    with terminal.bytes_bar(f"uploading {file.name}") as progress:
+        return client.put_blob(file, progress=progress)
+
+
+def _upload_weights(client: Client, path: Path) -> dict[str, Any]:
+    if not path.is_dir():
+        return {"blob": _upload(client, path)}
+    files = sorted(path.glob("*.json")) + sorted(path.glob("*.safetensors"))
+    if not any(file.suffix == ".safetensors" for file in files):
+        files += sorted(path.glob("*.bin"))
+    if not files:
+        raise typer.BadParameter(f"'{path}' holds no config.json and no weights.")
+    return {"files": {file.name: _upload(client, file) for file in files}}
+
+
+def _finish(client: Client, created: Mapping[str, Any], *, wait: bool, as_json: bool) -> None:
+    if wait:
+        terminal.say(f"{created['id']} is being examined")
+        created = client.wait_ready(created["id"])
+    if as_json:
+        terminal.show(created)
+        return
+    typer.echo(created["id"])
+    terminal.say(_summary(created))
+
+
+def _summary(created: Mapping[str, Any]) -> str:
+    if created["status"] != "ready":
+        return f"{created['name']}: {created['status']}"
+    if created["object"] == "teacher":
+        return f"{created['name']}: ready, {created['parameters']:,} parameters"
+    rows = ", ".join(f"{count:,} {part}" for part, count in created["rows"].items() if count)
+    return f"{created['name']}: ready, {rows}"

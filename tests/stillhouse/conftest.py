@@ -1,0 +1,92 @@
+"""A service that misbehaves on purpose: what a real one can't be made to do.
+
+It answers from a list of scripted answers by path, over a real socket.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+import pytest
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+    status: int = 200
+    body: bytes = b""
+    headers: dict[str, str] = dataclasses.field(default_factory=dict)
+    sent: int | None = None
+    """Bytes after which the connection is cut; None: all of them."""
+
+
+@dataclasses.dataclass(frozen=True)
+class Request:
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+class Script:
+    """Answers a path's requests one after the other, the last answer again and again."""
+
+    def __init__(self) -> None:
+        self.url = ""
+        self.requests: list[Request] = []
+        self._answers: dict[str, list[Answer]] = {}
+
+    def on(self, path: str, *answers: Answer) -> None:
+        self._answers[path] = list(answers)
+
+    def take(self, request: Request) -> Answer:
+        self.requests.append(request)
+        answers = self._answers.get(request.path.partition("?")[0], [Answer(404)])
+        return answers.pop(0) if len(answers) > 1 else answers[0]
+
+
+def as_json(value: Any, status: int = 200, **headers: str) -> Answer:
+    named = {"Content-Type": "application/json"}
+    named |= {key.replace("_", "-"): text for key, text in headers.items()}
+    return Answer(status, json.dumps(value).encode(), named)
+
+
+class _Handler(BaseHTTPRequestHandler):
+    protocol_version = "HTTP/1.1"
+    script: Script
+
+    def _answer(self) -> None:
+        length = int(self.headers.get("Content-Length") or 0)
+        body = self.rfile.read(length)
+        answer = self.script.take(Request(self.command, self.path, dict(self.headers), body))
+        self.send_response(answer.status)
+        for name, value in answer.headers.items():
+            self.send_header(name, value)
+        self.send_header("Content-Length", str(len(answer.body)))
+        self.end_headers()
+        if self.command != "HEAD":
+            self.wfile.write(answer.body[: answer.sent])
+        if answer.sent is not None:
+            self.close_connection = True
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _answer  # noqa: N815 - http.server's names
+
+    def log_message(self, *_args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def script() -> Iterator[Script]:
+    found = Script()
+    handler = type("Handler", (_Handler,), {"script": found})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        found.url = f"http://127.0.0.1:{server.server_address[1]}"
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield found
+        server.shutdown()
+        thread.join()

@@ -1,0 +1,181 @@
+"""A student's model card: README.md as the Hub reads it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from stillhouse.spec import InputSpec, NetworkSpec
+from worker.engine import builtin_export, timm_config
+from worker.engine.arms import Trained
+
+_COLUMNS = ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece", "brier")
+_LIBRARIES = {"timm": "timm", "builtin": "pytorch"}
+
+
+@dataclass(frozen=True, slots=True)
+class Subject:
+    """The student of a card, and where it comes from."""
+
+    trained: Trained
+    network: NetworkSpec
+    fed: InputSpec
+    classes: int
+    job: str
+    teachers: tuple[str, ...]
+    dataset: str
+    version: str
+
+
+def make(subject: Subject, result: dict[str, Any], *, opened: str) -> str:
+    """Write a student's card.
+
+    Args:
+        subject: The student.
+        result: The job's result.
+        opened: How often the test part was read before, as a sentence.
+
+    Returns:
+        Markdown with a YAML front matter.
+    """
+    sections = (
+        _front_matter(subject.network),
+        _origin(subject),
+        _figures(subject.trained),
+        _verdict(subject.trained, result, opened=opened),
+        _cost(subject.trained),
+        _loading(subject),
+        _warnings(result),
+    )
+    return "\n\n".join(section for section in sections if section) + "\n"
+
+
+def _front_matter(network: NetworkSpec) -> str:
+    lines = (
+        "---",
+        f"library_name: {_LIBRARIES[network.family]}",
+        "pipeline_tag: image-classification",
+        "tags:",
+        "- image-classification",
+        "- knowledge-distillation",
+        "- stillhouse",
+        "---",
+    )
+    return "\n".join(lines)
+
+
+def _origin(subject: Subject) -> str:
+    trained = subject.trained
+    how = "trained with labels alone"
+    if trained.arm == "distilled":
+        how = f"distilled from {', '.join(subject.teachers)}"
+    elif subject.teachers:
+        how = f"a control ({trained.arm}), trained without the teacher"
+    return (
+        f"# {trained.student}, {trained.arm}, seed {trained.seed}\n\n"
+        f"`{subject.network.name}` ({subject.network.family}), {how}, on dataset "
+        f"{subject.dataset}, by job {subject.job} of Stillhouse {subject.version}."
+    )
+
+
+def _figures(trained: Trained) -> str:
+    columns = [name for name in _COLUMNS if name in trained.figures["train"]]
+    head = " | ".join(["part", *columns])
+    rule = " | ".join(["---", *("---:" for _ in columns)])
+    rows = [
+        " | ".join([part, *(f"{figures[name]:.4f}" for name in columns)])
+        for part, figures in trained.figures.items()
+        if figures
+    ]
+    lines = [f"| {line} |" for line in (head, rule, *rows)]
+    notes = ["Measured on the files of this folder, in float32, without augmentation."]
+    if trained.gap is not None:
+        notes.append(f"Gap (train less test accuracy): {trained.gap:+.4f}.")
+    if trained.agreement is not None and trained.divergence is not None:
+        notes.append(
+            f"On test it names the teacher's class for {trained.agreement:.4f} of the items; "
+            f"KL(teacher, student) is {trained.divergence:.4f} nats."
+        )
+    notes.append("All digits are in `report.json`; `predictions.npz` holds the test outputs.")
+    return "\n".join(["## Figures", "", *lines, "", " ".join(notes)])
+
+
+def _verdict(trained: Trained, result: dict[str, Any], *, opened: str) -> str:
+    sentences = [
+        f"* {comparison['sentence']}"
+        for comparison in result["comparisons"]
+        if comparison["student"] == trained.student and comparison["variant"] == trained.variant
+    ]
+    if not sentences:
+        return f"## What the teacher was worth\n\nNot compared with a control. {opened}"
+    return "\n".join(["## What the teacher was worth", "", *sentences, "", opened])
+
+
+def _cost(trained: Trained) -> str:
+    latencies = [
+        f"* batch {item['batch']}: median {item['median_ms']:.3f} ms, 95th percentile "
+        f"{item['p95_ms']:.3f} ms on {item['hardware']} ({item['threads']} threads)"
+        for item in trained.latency
+    ]
+    size = (
+        f"{trained.parameters:,} parameters, {trained.macs:,} multiply-accumulates an image, "
+        f"{trained.bytes:,} bytes of weights."
+    )
+    return "\n".join(["## Size and speed", "", size, "", *latencies])
+
+
+def _loading(subject: Subject) -> str:
+    fed, channels = subject.fed, subject.fed.channel_count
+    mean = timm_config.expand(fed.mean, channels=channels, default=0.0)
+    std = timm_config.expand(fed.std, channels=channels, default=1.0)
+    code = _timm_code(subject) if subject.network.family == "timm" else _builtin_code()
+    height, width = fed.size
+    return "\n".join([
+        "## Use",
+        "",
+        "```python",
+        *code,
+        f"mean = torch.tensor({mean}).view(1, -1, 1, 1)",
+        f"std = torch.tensor({std}).view(1, -1, 1, 1)",
+        f"# images: float32 in [0, 1], (batch, {channels}, {height}, {width})",
+        f"logits = model((images - mean) / std)  # (batch, {subject.classes})",
+        "```",
+        "",
+        f"Images of another size are resized to {height} x {width}: {fed.interpolation}, smoothed.",
+        "The names of the classes are in `config.json`, in the order of the logits.",
+    ])  # fmt: skip
+
+
+def _timm_code(subject: Subject) -> list[str]:
+    options = {
+        name: value
+        for name, value in subject.network.options.items()
+        if name not in ("num_classes", "in_chans")
+    }
+    arguments = {"num_classes": subject.classes, "in_chans": subject.fed.channel_count, **options}
+    written = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return [
+        "import timm, torch",
+        "",
+        'model = timm.create_model("local-dir:.", pretrained=True).eval()  # in this folder',
+        "",
+        "# or, with the weights loaded by hand:",
+        "# from safetensors.torch import load_file",
+        f'# model = timm.create_model("{subject.network.name}", {written}).eval()',
+        '# model.load_state_dict(load_file("model.safetensors"))',
+        "",
+    ]
+
+
+def _builtin_code() -> list[str]:
+    return [
+        "import torch",
+        "",
+        f'model = torch.export.load("{builtin_export.PROGRAM}").module()  # in this folder',
+        "",
+    ]
+
+
+def _warnings(result: dict[str, Any]) -> str:
+    lines = [f"* {warning['message']}" for warning in result["warnings"]]
+    return "\n".join(["## Caveats", "", *lines]) if lines else ""

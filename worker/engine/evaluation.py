@@ -1,0 +1,101 @@
+"""A network on all parts of a dataset, in eval mode and float32, without augmentation."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from stillhouse.errors import RunFailed
+from worker.engine import metrics, predict
+from worker.engine.data.feed import Feed
+from worker.engine.data.parts import Part
+
+BATCH = 256
+"""Rows in one forward; fixed, so that no figure depends on the job's batch size."""
+PARTS = ("train", "validation", "test")
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """What a network does on a dataset."""
+
+    figures: dict[str, dict[str, float]]
+    """Part -> metric -> value; a part without rows has no metrics."""
+    test_logits: Tensor | None
+    """(rows, classes), float32 on the CPU; None without a test part."""
+    items: int
+    """How many rows the network was run on."""
+
+    @property
+    def gap(self) -> float | None:
+        """Accuracy on train less that on test: positive when over-fitted."""
+        train, test = self.figures["train"], self.figures["test"]
+        return train["accuracy"] - test["accuracy"] if train and test else None
+
+
+def make(
+    network: nn.Module,
+    parts: dict[str, Part],
+    feed: Feed,
+    *,
+    device: torch.device,
+    each: Callable[[], None],
+) -> Evaluation:
+    """Run a network over every part, the test part last and once.
+
+    Args:
+        network: On `device`, its outputs in the dataset's class order.
+        parts: Those with rows.
+        feed: What the network is fed.
+        device: Where it runs.
+        each: Called after each part.
+
+    Returns:
+        Its figures, and its outputs on the test part.
+
+    Raises:
+        RunFailed: `outputs_not_finite`.
+    """
+    figures: dict[str, dict[str, float]] = {}
+    logits = None
+    for name in PARTS:
+        logits = _logits(network, parts.get(name), feed, device=device)
+        figures[name] = {} if logits is None else metrics.score(logits, labels(parts[name]))
+        each()
+    return Evaluation(figures, logits, sum(len(part) for part in parts.values()))
+
+
+def labels(part: Part) -> Tensor:
+    """A part's labels, (rows,) int64, off the mapped file."""
+    return torch.from_numpy(np.array(part.labels))
+
+
+def copies(part: Part) -> npt.NDArray[np.int64] | None:
+    """(rows,), the first row with the same image; None when all images differ."""
+    first: dict[bytes, int] = {}
+    clusters = np.empty(len(part), dtype=np.int64)
+    for row, image in enumerate(part.images):
+        digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+        clusters[row] = first.setdefault(digest, row)
+    return clusters if len(first) < len(part) else None
+
+
+def _logits(
+    network: nn.Module, part: Part | None, feed: Feed, *, device: torch.device
+) -> Tensor | None:
+    if part is None:
+        return None
+    logits = predict.logits(network, part, feed, batch_size=BATCH, device=device)
+    if not bool(torch.isfinite(logits).all()):
+        raise RunFailed(
+            "outputs_not_finite",
+            "A network's outputs are not finite numbers, so it can't be judged; train with a "
+            "lower learning rate, or check the teacher's weights.",
+        )
+    return logits

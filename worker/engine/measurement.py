@@ -1,0 +1,199 @@
+"""Every network of a job, reloaded from its served files and measured under one set of rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+
+from stillhouse.spec import InputSpec, NetworkSpec, ResolvedJob, StudentSpec
+from worker.engine import (
+    caveats,
+    evaluation,
+    latency,
+    metrics,
+    networks,
+    predictions,
+    served,
+    student_folder,
+    teacher,
+)
+from worker.engine.arms import Trained
+from worker.engine.data import feed
+from worker.engine.data.parts import Part
+from worker.engine.evaluation import Evaluation
+from worker.protocol import TeacherFiles, TrainedStudent
+
+PREDICTIONS = "predictions.npz"
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where everything is measured."""
+
+    spec: ResolvedJob
+    dataset: str
+    classes: int
+    parts: dict[str, Part]
+    """Those with rows."""
+    device: torch.device
+    work: Path
+    advance: Callable[[], None]
+    """Called after each part of each network."""
+
+    def network_of(self, student: str) -> NetworkSpec:
+        """A student's architecture, by its name in the job."""
+        return self._student(student).network
+
+    def input_of(self, student: str) -> InputSpec:
+        """What a student is fed, by its name in the job."""
+        fed = self._student(student).input
+        if fed is None:
+            raise ValueError(f"the resolved spec gives student '{student}' no input")
+        return fed
+
+    def _student(self, name: str) -> StudentSpec:
+        return next(student for student in self.spec.students if student.name == name)
+
+
+@dataclass(frozen=True, slots=True)
+class MeasuredTeacher:
+    """A teacher's figures, and its outputs as the reference for students."""
+
+    figures: dict[str, Any]
+    """An object of `result.teachers`."""
+    test_logits: Tensor | None
+    items: int
+    """Rows that it was run on."""
+
+
+def of_teacher(bench: Bench, files: TeacherFiles) -> MeasuredTeacher:
+    """Measure a teacher on all parts, in the dataset's class order."""
+    asked = teacher.load(files, classes=bench.classes, device=bench.device)
+    channels, size = asked.input.channel_count, asked.input.size
+    found = _evaluate(bench, asked.network, asked.input)
+    parameters, macs = networks.measure(asked.network, channels, size)
+    meaningful = caveats.is_gap_meaningful(files, dataset=bench.dataset)
+    figures = {
+        "id": files["id"],
+        **found.figures,
+        "gap": found.gap if meaningful else None,
+        "parameters": parameters,
+        "macs": macs,
+        "bytes": files["bytes"],
+        "latency": latency.measure(
+            asked.network, channels=channels, size=size, device=bench.device
+        ),
+    }
+    return MeasuredTeacher(figures, found.test_logits, found.items)
+
+
+def of_students(
+    bench: Bench, students: list[TrainedStudent], *, reference: Tensor | None
+) -> list[Trained]:
+    """Measure students one after another and write each one's predictions.
+
+    Args:
+        bench: Where.
+        students: What the train runs left.
+        reference: (rows, classes), the first teacher's outputs on test, if there are any.
+
+    Returns:
+        The students, in the order given.
+    """
+    latencies: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    measured: list[Trained] = []
+    for student in students:
+        fed = bench.input_of(student["student"])
+        network = _reload(bench, student, fed)
+        key = student["student"], student["arm"]
+        if key not in latencies:
+            latencies[key] = latency.measure(
+                network, channels=fed.channel_count, size=fed.size, device=bench.device
+            )
+        found = _evaluate(bench, network, fed)
+        costs = networks.measure(network, fed.channel_count, fed.size)
+        measured.append(
+            _trained(
+                bench, student, found, reference=reference, costs=costs, timings=latencies[key]
+            )
+        )
+    return measured
+
+
+def _reload(bench: Bench, student: TrainedStudent, fed: InputSpec) -> nn.Module:
+    network = served.load(
+        student["files"],
+        spec=bench.network_of(student["student"]),
+        fed=fed,
+        classes=bench.classes,
+        folder=bench.work / "reloaded" / student["id"],
+    )
+    return network.to(bench.device)
+
+
+def _evaluate(bench: Bench, network: nn.Module, fed: InputSpec) -> Evaluation:
+    return evaluation.make(
+        network,
+        bench.parts,
+        feed.make(fed, device=bench.device),
+        device=bench.device,
+        each=bench.advance,
+    )
+
+
+def _trained(
+    bench: Bench,
+    student: TrainedStudent,
+    found: Evaluation,
+    *,
+    reference: Tensor | None,
+    costs: tuple[int, int],
+    timings: list[dict[str, Any]],
+) -> Trained:
+    correct, losses = _publish(bench, student["id"], found.test_logits)
+    agreement, divergence = _likeness(found.test_logits, reference)
+    parameters, macs = costs
+    return Trained(
+        id=student["id"],
+        student=student["student"],
+        arm=student["arm"],
+        variant=student["variant"],
+        seed=student["seed"],
+        figures=found.figures,
+        gap=found.gap,
+        correct=correct,
+        losses=losses,
+        agreement=agreement,
+        divergence=divergence,
+        parameters=parameters,
+        macs=macs,
+        bytes=Path(student["files"][student_folder.WEIGHTS]).stat().st_size,
+        latency=timings,
+    )
+
+
+def _publish(
+    bench: Bench, student: str, logits: Tensor | None
+) -> tuple[npt.NDArray[np.bool_], npt.NDArray[np.float64]]:
+    """Write the predictions at once and keep two numbers an item, not all outputs."""
+    folder = bench.work / student
+    folder.mkdir()
+    if logits is None:
+        return np.empty(0, dtype=np.bool_), np.empty(0)
+    part = bench.parts["test"]
+    predictions.write(folder / PREDICTIONS, part=part, logits=logits)
+    labels = evaluation.labels(part)
+    return metrics.correct(logits, labels), metrics.losses(logits, labels)
+
+
+def _likeness(logits: Tensor | None, reference: Tensor | None) -> tuple[float | None, float | None]:
+    if logits is None or reference is None:
+        return None, None
+    return metrics.agreement(logits, reference), metrics.divergence(logits, reference)

@@ -1,0 +1,120 @@
+"""A network from its specification, or the reason why there can't be one."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import assert_never
+
+import torch
+from torch import nn
+
+from stillhouse.errors import InputRejected
+from stillhouse.spec import NetworkSpec
+from worker.engine.networks import builtin, options, timm_family
+
+MAX_PARAMETERS = 2_000_000_000
+"""8 GB of weights in float32; more would end the process before it could say why."""
+
+
+def names() -> list[tuple[str, str]]:
+    """Every (family, name) that can be built."""
+    return [
+        *(("builtin", name) for name in builtin.names()),
+        *(("timm", name) for name in timm_family.names()),
+    ]
+
+
+def build(
+    spec: NetworkSpec,
+    *,
+    classes: int,
+    channels: int,
+    size: tuple[int, int],
+    field: str = "network",
+) -> nn.Module:
+    """Build a network on the CPU, with weights from torch's current seed.
+
+    What doesn't fit is refused as `InputRejected`: `unknown_network`, `class_count_differs`,
+    `channels_differ`, `network_option_refused` or `network_not_buildable`.
+
+    Args:
+        spec: Family, name and options; the options may repeat `num_classes` and `in_chans`.
+        classes: Outputs.
+        channels: Input channels, 1 or 3.
+        size: Height and width of its input.
+        field: Where the specification stands in what the user sent, for the errors.
+
+    Returns:
+        The network in training mode, known to map (2, channels, *size) to (2, classes).
+    """
+    options.check(spec, classes=classes, channels=channels, field=field)
+
+    def construct() -> nn.Module:
+        match spec.family:
+            case "builtin":
+                return builtin.construct(
+                    spec, classes=classes, channels=channels, size=size, field=field
+                )
+            case "timm":
+                return timm_family.construct(
+                    spec, classes=classes, channels=channels, size=size, field=field
+                )
+            case _:
+                assert_never(spec.family)
+
+    _check_parameters(construct, spec, field=field)
+    network = _attempt(construct, spec, field=field)
+    _check_outputs(network, spec, shape=(channels, *size), classes=classes, field=field)
+    return network
+
+
+def _check_parameters(construct: Callable[[], nn.Module], spec: NetworkSpec, *, field: str) -> None:
+    """Count parameters where they take no memory."""
+    with torch.device("meta"):
+        parameters = sum(p.numel() for p in _attempt(construct, spec, field=field).parameters())
+    if parameters > MAX_PARAMETERS:
+        raise _not_buildable(
+            spec, f"it has {parameters:,} parameters, more than {MAX_PARAMETERS:,}", field=field
+        )
+
+
+def _attempt(construct: Callable[[], nn.Module], spec: NetworkSpec, *, field: str) -> nn.Module:
+    try:
+        return construct()
+    except InputRejected:
+        raise
+    except Exception as error:  # A constructor may raise anything on options that it dislikes.
+        raise _not_buildable(spec, _reason(error), field=field) from error
+
+
+def _check_outputs(
+    network: nn.Module,
+    spec: NetworkSpec,
+    *,
+    shape: tuple[int, int, int],
+    classes: int,
+    field: str,
+) -> None:
+    network.eval()
+    try:
+        with torch.no_grad():
+            output = network(torch.zeros(2, *shape))
+    except Exception as error:  # As above: a forward may raise anything on a size it dislikes.
+        raise _not_buildable(spec, f"on {shape}: {_reason(error)}", field=field) from error
+    found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
+    if found != (2, classes):
+        raise _not_buildable(spec, f"two items give {found} instead of {(2, classes)}", field=field)
+    network.train()
+
+
+def _not_buildable(spec: NetworkSpec, reason: str, *, field: str) -> InputRejected:
+    return InputRejected(
+        "network_not_buildable",
+        f"'{spec.name}' can't be built here: {reason}. Change its options or its input.",
+        field=field,
+    )
+
+
+def _reason(error: Exception) -> str:
+    text = str(error).partition("\n")[0].rstrip(".")[:300]
+    return text or type(error).__name__

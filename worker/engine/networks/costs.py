@@ -1,0 +1,29 @@
+"""What a network costs, in parameters and multiply-accumulates."""
+
+from __future__ import annotations
+
+import torch
+from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
+
+
+def measure(network: nn.Module, channels: int, size: tuple[int, int]) -> tuple[int, int]:
+    """Count a network's parameters and the multiply-accumulates of one item in eval mode.
+
+    Args:
+        network: On any device; its mode is kept.
+        channels: Of its input.
+        size: Height, width.
+
+    Returns:
+        Parameters (a shared one counts once), multiply-accumulates.
+    """
+    parameters = sum(parameter.numel() for parameter in network.parameters())
+    device = next((p.device for p in network.parameters()), torch.device("cpu"))
+    training = network.training
+    network.eval()
+    with torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network(torch.zeros(1, channels, *size, device=device))
+    network.train(training)
+    # The counter takes a multiplication and an addition for two operations.
+    return parameters, counter.get_total_flops() // 2

@@ -1,0 +1,44 @@
+"""A student as it is served: rebuilt from its files by its family's own loader."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import safetensors.torch
+import timm
+from torch import nn
+
+from stillhouse.spec import InputSpec, NetworkSpec
+from worker.engine import networks, student_folder
+
+
+def load(
+    files: dict[str, str], *, spec: NetworkSpec, fed: InputSpec, classes: int, folder: Path
+) -> nn.Module:
+    """Rebuild a student.
+
+    Args:
+        files: Listed path -> where it lies, with the weights and the configuration.
+        spec: Its architecture.
+        fed: What it is fed.
+        classes: Its outputs.
+        folder: A place that doesn't exist yet, for links to the files.
+
+    Returns:
+        The network, on the CPU, in eval mode.
+    """
+    if spec.family == "timm":
+        _link(files, folder)
+        timm_network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
+        return timm_network.eval()
+    network = networks.build(spec, classes=classes, channels=fed.channel_count, size=fed.size)
+    weights = safetensors.torch.load_file(files[student_folder.WEIGHTS])
+    network.load_state_dict(weights, strict=True)
+    return network.eval()
+
+
+def _link(files: dict[str, str], folder: Path) -> None:
+    """The files under their listed names, as someone who downloaded them has them."""
+    folder.mkdir(parents=True)
+    for name in (student_folder.CONFIG, student_folder.WEIGHTS):
+        (folder / name).symlink_to(Path(files[name]).resolve())

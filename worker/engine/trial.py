@@ -1,0 +1,178 @@
+"""A short trial of each network of a job: what it costs on this device, and whether it runs."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+import torch
+from torch import nn
+
+from stillhouse.errors import InputRejected, RunFailed
+from stillhouse.spec import InputSpec, StudentSpec
+from worker.engine import device, metrics, networks, objective, predict, recipe, seeds, train
+from worker.engine import state as states
+from worker.engine.course import Course
+from worker.engine.data import feed, images
+from worker.engine.data.parts import Part
+from worker.engine.recipe import Recipe
+from worker.engine.teacher import Teacher
+from worker.engine.train import Step
+
+Pulse = Callable[[int], None]
+"""Takes how many networks were finished since; it may raise to stop."""
+
+_SECONDS = 1.0
+_MAX_STEPS = 50
+_TEACHER_BATCH = 128
+
+
+@dataclass(frozen=True, slots=True)
+class Bench:
+    """Where networks are tried."""
+
+    recipe: Recipe
+    parts: dict[str, Part]
+    """`train` and `validation`."""
+    classes: int
+    device: torch.device
+    pulse: Pulse
+
+
+def of_student(bench: Bench, student: StudentSpec, *, field: str) -> dict[str, Any]:
+    """Build a student, take real steps for about a second, and throw it away.
+
+    Args:
+        bench: Where.
+        student: The student.
+        field: Where it stands in the job's specification.
+
+    Returns:
+        parameters, macs, bytes (of its tensors) and step_seconds (null if no step was timed).
+    """
+    fed = recipe.fed(student)
+    network = build(student, seed=0, classes=bench.classes, device=bench.device, field=field)
+    parameters, macs = networks.measure(network, fed.channel_count, fed.size)
+    size = sum(t.numel() * t.element_size() for t in network.state_dict().values())
+    seconds = _time_steps(bench, network, fed, field=field)
+    return {"parameters": parameters, "macs": macs, "bytes": size, "step_seconds": seconds}
+
+
+def build(
+    student: StudentSpec, *, seed: int, classes: int, device: torch.device, field: str
+) -> nn.Module:
+    """A student's network with the initial weights of a seed, the same in every arm."""
+    fed = recipe.fed(student)
+    torch.manual_seed(seeds.derive(seed, "weights"))
+    network = networks.build(
+        student.network,
+        classes=classes,
+        channels=fed.channel_count,
+        size=fed.size,
+        field=f"{field}.network",
+    )
+    return network.to(device)
+
+
+def of_teacher(bench: Bench, teacher: Teacher) -> tuple[dict[str, Any], int]:
+    """A teacher's costs and its metrics on train and validation, and the items it was run on."""
+    began = time.perf_counter()
+    scores = {name: _score(bench, teacher, bench.parts[name]) for name in ("train", "validation")}
+    items = sum(len(bench.parts[name]) for name in scores)
+    seconds = (time.perf_counter() - began) / items
+    return _costs(teacher) | {"item_seconds": seconds} | scores, items
+
+
+def of_teacher_speed(bench: Bench, teacher: Teacher) -> tuple[dict[str, Any], int]:
+    """A teacher's costs alone, by one batch after one to warm up, and the items of both."""
+    part = bench.parts["train"]
+    count = min(_TEACHER_BATCH, len(part))
+    some = replace(
+        part, images=part.images[:count], labels=part.labels[:count], rows=part.rows[:count]
+    )
+    seconds = 0.0
+    for _ in range(2):
+        began = time.perf_counter()
+        _score(bench, teacher, some)
+        seconds = (time.perf_counter() - began) / count
+    none = {"train": None, "validation": None}
+    return _costs(teacher) | {"item_seconds": seconds} | none, 2 * count
+
+
+def _costs(teacher: Teacher) -> dict[str, Any]:
+    parameters, macs = networks.measure(
+        teacher.network, teacher.input.channel_count, teacher.input.size
+    )
+    return {"parameters": parameters, "macs": macs}
+
+
+def _score(bench: Bench, teacher: Teacher, part: Part) -> dict[str, float]:
+    logits = predict.logits(
+        teacher.network,
+        part,
+        teacher.feed,
+        batch_size=_TEACHER_BATCH,
+        device=bench.device,
+        each=lambda _: bench.pulse(0),
+    )
+    return metrics.score(logits, torch.from_numpy(np.array(part.labels)))
+
+
+def _time_steps(bench: Bench, network: nn.Module, fed: InputSpec, *, field: str) -> float | None:
+    course = Course(
+        recipe=bench.recipe,
+        objective=objective.for_arm((), objective.NO_TEACHER),
+        seed=0,
+        images=images.place(bench.parts["train"], device=bench.device),
+        validation=bench.parts["validation"],
+        feed=feed.make(fed, device=bench.device),
+        teacher=None,
+    )
+    try:
+        # Whether it diverges at this rate is for its own run to find out and to say.
+        with contextlib.suppress(RunFailed):
+            return _take_steps(bench, network, course)
+    except (RuntimeError, ValueError, TypeError) as error:
+        if device.is_out_of_memory(error):
+            raise
+        raise _untrainable(error, field=field) from error
+    return None
+
+
+def _take_steps(bench: Bench, network: nn.Module, course: Course) -> float | None:
+    """Median seconds of a step; the first one, which sets things up, counts only if alone."""
+    state = states.begin(network, recipe=course.recipe)
+    seconds: list[float] = []
+    began = last = time.perf_counter()
+    for event in train.distill(state, course=course, pulse=lambda: bench.pulse(0)):
+        if not isinstance(event, Step):
+            break
+        device.synchronize(bench.device)
+        now = time.perf_counter()
+        seconds.append(now - last)
+        bench.pulse(0)
+        last = time.perf_counter()
+        if last - began > _SECONDS or len(seconds) == _MAX_STEPS:
+            break
+    return float(np.median(seconds[1:] or seconds)) if seconds else None
+
+
+def _untrainable(error: Exception, *, field: str) -> InputRejected:
+    reason = str(error).partition("\n")[0].rstrip(".")[:300]
+    if "deterministic" in reason:
+        return InputRejected(
+            "not_deterministic",
+            f"The network can't be trained with 'deterministic' on this device: {reason}. "
+            "Set it to false, or take another network.",
+            field="training.deterministic",
+        )
+    return InputRejected(
+        "network_not_trainable",
+        f"A training step with this network fails: {reason}. Change its options, its input, "
+        "or the batch size.",
+        field=f"{field}.network",
+    )

@@ -1,0 +1,105 @@
+"""An archive of images in folders: `class/file`, or `part/class/file`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from stillhouse.errors import InputRejected
+from worker.intake import archive, sniff, tars, zips
+from worker.intake.rows import PARTS, SPELLINGS, Encoded, Part, Rows, all_train
+from worker.protocol import IntakeLimits
+
+MAX_FILE_BYTES = 64 << 20
+_LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
+
+
+def read(path: Path, work: Path, limits: IntakeLimits) -> Rows:
+    """The rows of a zip or tar archive of images: by part, then by the bytes of their paths.
+
+    A compressed tar is expanded in the work folder first.
+    """
+    contents = _open(path, work, limits)
+    archive.check_expansion(contents, limits)
+    files = _by_place(contents)
+    if not files:
+        raise InputRejected("dataset_empty", "The archive has no files; send class/file.")
+    depths = {len(place) for place in files}
+    if depths not in ({2}, {3}):
+        odd = next((place for place in files if len(place) not in (2, 3)), None)
+        raise _layout("/".join(odd or min(files, key=len)))
+    parts = [_part(place) if depths == {3} else "train" for place in files]
+    order = sorted(
+        range(len(files)),
+        key=lambda at: (PARTS.index(parts[at]), "/".join(list(files)[at]).encode()),
+    )
+    return _rows(contents, files, parts, order, has_parts=depths == {3})
+
+
+def _open(path: Path, work: Path, limits: IntakeLimits) -> archive.Archive:
+    kind = sniff.kind_of(path)
+    if kind == "zip":
+        return zips.read_directory(path, code="archive_unsafe")
+    if kind == "gzip":
+        inflated = work / f"inflated-{path.name}.tar"
+        tars.inflate(path, inflated, limits)
+        path = inflated
+    return tars.read_directory(path)
+
+
+def _by_place(contents: archive.Archive) -> dict[tuple[str, ...], archive.Entry]:
+    """Files by the parts of their path, below the one folder that wraps them all, if any."""
+    files = {
+        tuple(entry.name.split("/")): entry
+        for entry in contents.entries
+        if not any(part.startswith(".") or part in _LITTER for part in entry.name.split("/"))
+    }
+    tops = {place[0] for place in files}
+    wrapped = len(tops) == 1 and tops.isdisjoint(SPELLINGS) and min(map(len, files)) > 2
+    return {place[1:]: entry for place, entry in files.items()} if wrapped else files
+
+
+def _part(place: tuple[str, ...]) -> Part:
+    part = SPELLINGS.get(place[0])
+    if part is None:
+        raise _layout("/".join(place))
+    return part
+
+
+def _rows(
+    contents: archive.Archive,
+    files: dict[tuple[str, ...], archive.Entry],
+    parts: list[Part],
+    order: list[int],
+    *,
+    has_parts: bool,
+) -> Rows:
+    places, entries = list(files), list(files.values())
+    ordered = [entries[at] for at in order]
+    large = next((entry for entry in ordered if entry.bytes > MAX_FILE_BYTES), None)
+    if large is not None:
+        raise InputRejected(
+            "image_too_large", f"'{large.name}' has {large.bytes} bytes; send smaller images."
+        )
+
+    def contents_in_order() -> Iterator[bytes]:
+        for entry in ordered:
+            yield archive.read(contents, entry)
+
+    codes = np.asarray([PARTS.index(parts[at]) for at in order], np.int8)
+    return Rows(
+        images=(Encoded(tuple(entry.name for entry in ordered), contents_in_order),),
+        labels=np.asarray([places[at][-2] for at in order], dtype=np.str_),
+        parts=codes if has_parts else all_train(len(order)),
+        given=frozenset(parts) if has_parts else frozenset(),
+    )
+
+
+def _layout(name: str) -> InputRejected:
+    return InputRejected(
+        "imagefolder_layout",
+        f"'{name[:200]}' is not at class/file, nor at train/class/file (or validation, test); "
+        "all files lie at the same depth.",
+    )

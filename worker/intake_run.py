@@ -1,0 +1,91 @@
+"""An intake run: a sandboxed child looks at a user's bytes, nobody else does."""
+
+from __future__ import annotations
+
+import threading
+
+from core import runs
+from stillhouse.errors import InputRejected, StillhouseError
+from worker import assignments, sandbox
+from worker.bench import Bench, LeaseNotProvable
+from worker.protocol import Message
+from worker.sandbox import Intake
+
+MAX_LOG_BYTES = 64 * 1024
+
+
+class IntakeRun:
+    """One intake."""
+
+    def __init__(self, bench: Bench) -> None:
+        self._bench = bench
+        self._message: Message | None = None
+
+    def work(self) -> None:
+        """Take in, and write what was found."""
+        bench, run = self._bench, self._bench.lease.run
+        try:
+            assignment = bench.write(
+                lambda s: assignments.for_intake(s, run, bench.storage, bench.settings, bench.work)
+            )
+        except StillhouseError as error:
+            bench.fail({"code": error.code, "detail": error.detail, "field": error.field})
+            return
+        log_path = bench.work.parent / f"{bench.lease.fence}.log"
+        try:
+            with log_path.open("wb") as log, sandbox.start(assignment, log=log) as intake:
+                self._follow(intake)
+        except LeaseNotProvable:
+            return
+        text = log_path.read_bytes()[-MAX_LOG_BYTES:].decode(errors="replace")
+        if text:
+            bench.write(lambda s: runs.add_log(s, run.id, text))
+        if self._message is not None:
+            self._end(self._message)
+
+    def _follow(self, intake: Intake) -> None:
+        """Keep the lease while the child works."""
+        seconds = self._bench.settings.intake_seconds
+
+        def listen() -> None:
+            self._message = sandbox.finish(intake, timeout_seconds=seconds)
+
+        listening = threading.Thread(target=listen, name="intake-messages", daemon=True)
+        listening.start()
+        order = "continue"
+        try:
+            while listening.is_alive() and order == "continue":
+                listening.join(self._bench.beat_seconds)
+                if self._bench.stopping.is_set():
+                    break
+                order = self._bench.beat(None) if listening.is_alive() else order
+        finally:
+            interrupted = listening.is_alive()
+            sandbox.kill(intake)
+            listening.join()
+            if interrupted:
+                self._message = None
+        if interrupted and order == "continue":
+            self._bench.give_back("The worker was stopped.")
+
+    def _end(self, message: Message) -> None:
+        if message["type"] != "succeeded":
+            self._bench.fail(error_of(message))
+            return
+        try:
+            self._bench.finish(message.get("result", {}), message.get("files", []), verify=True)
+        except (ValueError, KeyError, TypeError) as error:
+            # The child is not to be trusted: what it says may have any shape.
+            refused = InputRejected("intake_failed", f"Intake gave no usable answer: {error}.")
+            self._bench.fail(refused.as_dict())
+
+
+def error_of(message: Message) -> dict[str, object]:
+    """A child's `failed` message as the error that an object shows."""
+    error: dict[str, object] = {
+        "code": message.get("code", "internal"),
+        "detail": message.get("detail", ""),
+    }
+    if message.get("field"):
+        error["field"] = message["field"]
+    return error | message.get("extra", {})

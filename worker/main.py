@@ -1,0 +1,81 @@
+"""`python -m worker.main`: one worker for one device, woken by its clock or through Celery."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from types import FrameType
+
+from core.queue import QUEUE, make_celery
+from core.settings import Settings
+from worker import tasks
+from worker.supervisor import Supervisor
+
+log = logging.getLogger("stillhouse.worker")
+
+STOP_SECONDS = 90.0
+
+
+def main() -> int:
+    """Work until told to stop."""
+    parser = argparse.ArgumentParser(prog="python -m worker.main", description=__doc__)
+    parser.add_argument(
+        "--beside-api",
+        action="store_true",
+        help="end when standard input closes (the API that started this worker is gone)",
+    )
+    arguments = parser.parse_args()
+    settings = Settings()
+    logging.basicConfig(
+        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
+    )
+    supervisor = Supervisor(settings)
+    if arguments.beside_api:
+        threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    if settings.broker_url is None:
+        _serve_alone(supervisor)
+    else:
+        _serve_with_celery(supervisor, settings.broker_url)
+    return 0
+
+
+def _serve_alone(supervisor: Supervisor) -> None:
+    def stop(_signal: int, _frame: FrameType | None) -> None:
+        supervisor.stop()
+
+    signal.signal(signal.SIGTERM, stop)
+    signal.signal(signal.SIGINT, stop)
+    supervisor.serve()
+
+
+def _serve_with_celery(supervisor: Supervisor, broker_url: str) -> None:
+    """Celery owns the main thread and its signals; the supervisor works beside it."""
+    app = make_celery(broker_url)
+    tasks.register(app, supervisor)
+    serving = threading.Thread(target=supervisor.serve, name="supervisor")
+    serving.start()
+    try:
+        app.worker_main([
+            "worker",
+            # Threads, not prefork: prefork's children may have no children of their own.
+            "--pool=threads", "--concurrency=1", f"--queues={QUEUE}", "--loglevel=WARNING",
+            "--without-gossip", "--without-mingle", "--without-heartbeat",
+        ])  # fmt: skip
+    finally:
+        supervisor.stop()
+        serving.join(STOP_SECONDS)
+
+
+def _end_with_parent() -> None:
+    """End at once when the parent does; the trainer ends with us, and the lease is found."""
+    while os.read(sys.stdin.fileno(), 1024):
+        pass
+    os._exit(1)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,212 @@
+"""A job's run in a trainer: its messages become rows, its lease is kept, its end is written."""
+
+from __future__ import annotations
+
+import queue
+import time
+from typing import Any
+
+from sqlalchemy.orm import Session
+
+from core import events, files, leases, runs
+from core.runs import Progress
+from stillhouse.errors import StillhouseError
+from worker import assignments
+from worker.bench import Bench, LeaseNotProvable
+from worker.intake_run import error_of
+from worker.protocol import Message
+from worker.trainer_process import Spare, TrainerProcess
+
+WRITE_SECONDS = 0.8  # a job's progress is at most a second old
+STALLED_SECONDS = 600.0
+STOP_SECONDS = 50.0
+
+
+class TrainerRun:
+    """One run of a trainer."""
+
+    def __init__(self, bench: Bench, spare: Spare, *, device: str, threads: int) -> None:
+        self._bench = bench
+        self._spare = spare
+        self._device = device
+        self._threads = threads
+        self._trainer: TrainerProcess | None = None
+        self._progress: Progress | None = None
+        self._points: dict[tuple[str, int], float] = {}
+        self._dirty = False
+        self._beat_at = time.monotonic()
+        self._heard_at = time.monotonic()
+        self._stop_by: float | None = None
+
+    def work(self) -> None:
+        """Do the run; a trainer that ended it cleanly goes back to the bench."""
+        try:
+            assignment = self._bench.write(self._assign)
+        except StillhouseError as error:
+            self._bench.fail({"code": error.code, "detail": error.detail, "field": error.field})
+            return
+        trainer = self._trainer = self._spare.take()
+        is_clean = False
+        try:
+            trainer.send(assignment)
+            is_clean = self._follow(trainer)
+        except LeaseNotProvable:
+            pass  # whoever claims it next goes on from the checkpoint
+        finally:
+            if is_clean:
+                self._spare.put_back(trainer)
+            else:
+                trainer.kill()
+                self._spare.warm()
+
+    def _assign(self, session: Session) -> Any:
+        bench, run = self._bench, self._bench.lease.run
+        checkpoint, corrupt = assignments.newest_checkpoint(session, run, bench.storage)
+        if corrupt:
+            detail = f"{corrupt} checkpoint(s) were not what was written; an older one is used."
+            events.add(session, run.job, "checkpoint_corrupt", detail, level="warn", run=run.id)
+        if checkpoint is not None:
+            events.add(session, run.job, "run_resumed", "It goes on from a checkpoint.", run=run.id)
+        return assignments.for_trainer(
+            session, run, bench.storage, bench.settings, work=bench.work, device=self._device,
+            threads=self._threads, checkpoint=checkpoint,
+        )  # fmt: skip
+
+    def _follow(self, trainer: TrainerProcess) -> bool:
+        """Until the run is over. Returns whether the trainer may be used again."""
+        while True:
+            message = self._next(trainer)
+            if message is not None:
+                self._heard_at = time.monotonic()
+                done = self._hear(trainer, message)
+                if done is not None:
+                    return done
+            if not trainer.is_alive and message is None and trainer.messages.empty():
+                self._beat(trainer)
+                self._bench.lose(trainer.how_it_ended())
+                return False
+            if self._is_due():
+                order = self._beat(trainer)
+                if order != "continue":
+                    trainer.kill()
+                    self._obey(order)
+                    return False
+            if self._must_give_up(trainer):
+                return False
+
+    def _next(self, trainer: TrainerProcess) -> Message | None:
+        try:
+            return trainer.messages.get(timeout=0.2 if trainer.is_alive else 0.05)
+        except queue.Empty:
+            return None
+
+    def _hear(self, trainer: TrainerProcess, message: Message) -> bool | None:
+        """Act on a message; not None when the run is over."""
+        match message["type"]:
+            case "progress":
+                self._progress = Progress(
+                    message.get("step", 0), message.get("steps", 0), message.get("epoch", 0)
+                )
+                self._dirty = True
+            case "metrics":
+                for name, step, value in message.get("points", []):
+                    self._points[name, step] = value
+                self._dirty = True
+            case "event":
+                self._note(message)
+            case "checkpoint":
+                self._keep_checkpoint(message)
+            case "succeeded":
+                self._beat(trainer)
+                self._bench.finish(message.get("result", {}), message.get("files", []))
+                return True
+            case "failed":
+                self._beat(trainer)
+                self._bench.fail(error_of(message))
+                return False
+            case "stopped":
+                self._beat(trainer)
+                self._bench.give_back("The worker was stopped; the run goes on from here.")
+                return False
+            case "ready":
+                pass
+        return None
+
+    def _is_due(self) -> bool:
+        since = time.monotonic() - self._beat_at
+        return since >= (WRITE_SECONDS if self._dirty else self._bench.beat_seconds)
+
+    def _beat(self, trainer: TrainerProcess) -> leases.Order:
+        """Renew the lease; progress, curves and log go with it, in one transaction."""
+        run_id = self._bench.lease.run.id
+        points = [(name, step, value) for (name, step), value in self._points.items()]
+        text = trainer.take_log()
+
+        def also(session: Session) -> None:
+            runs.add_metrics(session, run_id, points)
+            if text:
+                runs.add_log(session, run_id, text)
+
+        order = self._bench.beat(self._progress, also)
+        self._beat_at = time.monotonic()
+        self._points.clear()
+        self._dirty = False
+        return order
+
+    def _obey(self, order: leases.Order) -> None:
+        if order == "cancel":
+            self._bench.cancel()
+        elif order == "deadline":
+            detail = "The job took longer than its limits.seconds; give it more, or less to do."
+            self._bench.fail({"code": "time_limit", "detail": detail, "field": "limits.seconds"})
+
+    def _must_give_up(self, trainer: TrainerProcess) -> bool:
+        """Stop on request, and end a trainer that has gone silent."""
+        now = time.monotonic()
+        if self._bench.stopping.is_set() and self._stop_by is None:
+            self._stop_by = now + STOP_SECONDS
+            trainer.send({"type": "stop"})
+        if self._stop_by is not None and now > self._stop_by:
+            trainer.kill()
+            self._bench.give_back("The worker was stopped before a checkpoint was written.")
+            return True
+        if now - self._heard_at > STALLED_SECONDS:
+            trainer.kill()
+            self._bench.lose(f"The trainer said nothing for {STALLED_SECONDS:.0f} seconds.")
+            return True
+        return False
+
+    def _note(self, message: Message) -> None:
+        run = self._bench.lease.run
+        self._bench.write(
+            lambda s: events.add(
+                s,
+                run.job,
+                message.get("code", "note"),
+                message.get("detail", ""),
+                level=message.get("level", "info"),
+                run=run.id,
+                data=message.get("extra", {}),
+            )
+        )
+
+    def _keep_checkpoint(self, message: Message) -> None:
+        listed = self._bench.adopt(message["file"])
+
+        def write(session: Session) -> list[str]:
+            lease = self._bench.lease
+            run = runs.held(session, lease.run.id, lease.fence)
+            if run is None:
+                return []
+            files.note(session, listed["sha256"], listed["bytes"])
+            files.use(session, listed["sha256"], run.id, "content")
+            gone = runs.add_checkpoint(
+                session, run, step=message.get("step", 0), sha256=listed["sha256"],
+                size=listed["bytes"],
+            )  # fmt: skip
+            for sha256 in gone:
+                files.forget(session, sha256, run.id)
+            return gone
+
+        for sha256 in self._bench.write(write):
+            self._bench.storage.delete(sha256)
