@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from alembic import context
+
 from core.db import Database
 from core.settings import Settings
 from core.tables import Base

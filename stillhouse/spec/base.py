@@ -53,7 +53,8 @@ def later(what: str, nothing: Any) -> BeforeValidator:
     """A field that the contract names and we don't have: only `nothing` (or "auto") passes."""
 
     def refuse(value: Any) -> Any:
-        if value != nothing and value != "auto":
+        asked = list(value) if isinstance(value, tuple) else value
+        if asked != nothing and asked != "auto":
             raise not_available(f"'{what}'")
         return nothing
 

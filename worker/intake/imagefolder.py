@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -26,16 +27,17 @@ def read(path: Path, work: Path, limits: IntakeLimits) -> Rows:
     files = _by_place(contents)
     if not files:
         raise InputRejected("dataset_empty", "The archive has no files; send class/file.")
-    depths = {len(place) for place in files}
-    if depths not in ({2}, {3}):
-        odd = next((place for place in files if len(place) not in (2, 3)), None)
-        raise _layout("/".join(odd or min(files, key=len)))
-    parts = [_part(place) if depths == {3} else "train" for place in files]
+    depths = Counter(map(len, files))
+    rarest = min(depths, key=lambda depth: (depth in (2, 3), depths[depth]))
+    if len(depths) > 1 or rarest not in (2, 3):
+        raise _layout("/".join(next(place for place in files if len(place) == rarest)))
+    parts = [_part(place) if rarest == 3 else "train" for place in files]
+    places = list(files)
     order = sorted(
-        range(len(files)),
-        key=lambda at: (PARTS.index(parts[at]), "/".join(list(files)[at]).encode()),
+        range(len(places)),
+        key=lambda at: (PARTS.index(parts[at]), "/".join(places[at]).encode()),
     )
-    return _rows(contents, files, parts, order, has_parts=depths == {3})
+    return _rows(contents, files, parts, order, has_parts=rarest == 3)
 
 
 def _open(path: Path, work: Path, limits: IntakeLimits) -> archive.Archive:

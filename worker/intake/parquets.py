@@ -119,7 +119,9 @@ def _pixels(
 ) -> Pixels:
     named = spec.columns.input
     names = [named] if isinstance(named, str) else list(named)
-    dtype: np.dtype[Any] = np.result_type(*(_pixel_dtype(file.schema_arrow, name) for name in names))
+    dtype: np.dtype[Any] = np.result_type(
+        *(_pixel_dtype(file.schema_arrow, name) for name in names)
+    )
 
     def batches() -> Iterator[Array]:
         with pa.parquet.ParquetFile(path) as again:

@@ -145,6 +145,7 @@ def _look(block: Pixels | Encoded) -> _Look:
             image = images.open(content)
             sizes.add((image.height, image.width))
             is_colour |= image.mode in images.COLOUR_MODES
+            image.verify()  # Checksums; the decoder alone lets a cut end pass.
     faults.check()
     return _Look(frozenset(sizes), 3 if is_colour else 1, np.dtype(np.uint8))
 
@@ -165,7 +166,8 @@ def _decoded(block: Pixels | Encoded, plan: Plan) -> Iterator[Array]:
 def _converted(chunk: Array, plan: Plan) -> Array:
     """A chunk of an array, in the plan's channels, size and dtype."""
     if chunk.dtype != np.uint8:
-        chunk = chunk.astype(np.float32)
+        with np.errstate(over="ignore"):  # What overflows float32 is found on the next line.
+            chunk = chunk.astype(np.float32)
         if not np.all(np.isfinite(chunk)):
             raise InputRejected(
                 "non_finite_pixels", "Some pixels are NaN or infinite (in float32); clean them."

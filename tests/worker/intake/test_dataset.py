@@ -177,9 +177,10 @@ def test_unknown_names_are_refused(
 ) -> None:
     x, y = digits
     source = npz(x=x, y=np.asarray(["cat", "dog", "owl"])[y])
-    assert "owl" in refused(
-        "label_unknown", lambda: intake.dataset(source, classes=["cat", "dog"])
-    ).detail
+    assert (
+        "owl"
+        in refused("label_unknown", lambda: intake.dataset(source, classes=["cat", "dog"])).detail
+    )
 
 
 def test_truncated_and_foreign_bytes_are_refused(

@@ -66,9 +66,7 @@ def test_a_fraction_for_a_part_that_the_source_gives_is_refused(
 ) -> None:
     x, y = digits
     source = npz(x_train=x, y_train=y, x_val=x[:9], y_val=y[:9])
-    found = refused(
-        "split_conflicts", lambda: intake.dataset(source, splits={"validation": 0.1})
-    )
+    found = refused("split_conflicts", lambda: intake.dataset(source, splits={"validation": 0.1}))
     assert found.field == "splits.validation"
 
 

@@ -1,0 +1,89 @@
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+import torch
+from torch import Tensor
+
+from tests.worker.conftest import Lab
+from worker.engine import teacher_outputs
+from worker.engine.course import Course
+from worker.engine.data import views
+from worker.engine.teacher_outputs import TeacherOutputs
+
+
+def _outputs(course: Course) -> TeacherOutputs:
+    assert course.teacher is not None
+    return course.teacher
+
+
+def _shown(course: Course, index: Tensor, *, view: int) -> Tensor:
+    recipe = course.recipe
+    return views.apply(
+        course.images.take(index), index, augment=recipe.augment, seed=recipe.view_seed, view=view
+    )
+
+
+def _nothing() -> None:
+    pass
+
+
+INDEX = torch.tensor([90, 3, 41])
+
+
+def test_a_remembered_output_is_the_teachers_for_that_view(lab: Lab):
+    course = lab.course()
+    outputs = _outputs(course)
+    outputs.open_view(1, pulse=_nothing)
+    found = outputs.take(INDEX, torch.zeros(0), view=1)
+    asked = outputs.teacher.network(outputs.teacher.feed(_shown(course, INDEX, view=1)))
+    other = outputs.teacher.network(outputs.teacher.feed(_shown(course, INDEX, view=0)))
+    assert torch.allclose(found, asked, atol=1e-5)
+    assert not torch.allclose(found, other, atol=1e-2)
+
+
+def test_a_view_is_paid_for_once(lab: Lab):
+    outputs = _outputs(lab.course())
+    outputs.open_view(0, pulse=_nothing)
+    assert (outputs.forwards, outputs.hits) == (130, 0)
+    outputs.open_view(0, pulse=_nothing)
+    assert (outputs.forwards, outputs.hits) == (130, 130)
+    outputs.open_view(1, pulse=_nothing)
+    assert (outputs.forwards, outputs.hits) == (260, 130)
+
+
+def test_fresh_views_are_asked_for_batch_by_batch(lab: Lab):
+    course = lab.course(training={"views": "fresh"})
+    outputs = _outputs(course)
+    outputs.open_view(0, pulse=_nothing)
+    assert outputs.forwards == 0
+    outputs.take(INDEX, _shown(course, INDEX, view=0), view=0)
+    assert (outputs.forwards, outputs.hits) == (3, 0)
+
+
+def test_without_augmentation_all_epochs_are_one_view(lab: Lab):
+    assert _outputs(lab.course(training={"views": "fresh", "augment": []})).remembers
+
+
+def test_more_than_the_memory_allows_is_not_remembered(lab: Lab):
+    course = lab.course()
+    asked = _outputs(course).teacher
+    # 130 rows of ten classes: 100,000 views are 520 MB.
+    many = replace(course.recipe, views=100_000, epochs=100_000)
+    assert not teacher_outputs.begin(asked, course.images, recipe=many, classes=10).remembers
+    few = replace(course.recipe, views=100_000, epochs=10_000)
+    assert teacher_outputs.begin(asked, course.images, recipe=few, classes=10).remembers
+
+
+def test_a_pulse_may_stop_the_teacher(lab: Lab):
+    class Enough(Exception): ...
+
+    def stop() -> None:
+        raise Enough
+
+    outputs = _outputs(lab.course())
+    with pytest.raises(Enough):
+        outputs.open_view(0, pulse=stop)
+    outputs.open_view(0, pulse=_nothing)
+    assert outputs.take(INDEX, torch.zeros(0), view=0).shape == (3, 10)
