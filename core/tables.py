@@ -15,7 +15,6 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
-    true,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -159,7 +158,7 @@ class Run(Base):
     slot: Mapped[str] = mapped_column(String(255))
     """owner/kind/student/arm/variant/fold/seed: unique, NULLs and all."""
     status: Mapped[str] = mapped_column(String(16), default="queued")
-    ready: Mapped[bool] = mapped_column(server_default=true(), default=True)
+    ready: Mapped[bool] = mapped_column(default=True)
     """False while it waits for what it builds on."""
     priority: Mapped[int] = mapped_column(Integer, default=0)
     device_kind: Mapped[str] = mapped_column(String(16), default="auto")

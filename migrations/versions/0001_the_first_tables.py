@@ -245,7 +245,7 @@ def upgrade() -> None:
         sa.Column("seed", sa.BigInteger(), nullable=True),
         sa.Column("slot", sa.String(length=255), nullable=False),
         sa.Column("status", sa.String(length=16), nullable=False),
-        sa.Column("ready", sa.Boolean(), server_default=sa.text("1"), nullable=False),
+        sa.Column("ready", sa.Boolean(), nullable=False),
         sa.Column("priority", sa.Integer(), nullable=False),
         sa.Column("device_kind", sa.String(length=16), nullable=False),
         sa.Column("worker", sa.String(length=128), nullable=True),

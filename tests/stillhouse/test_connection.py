@@ -6,14 +6,14 @@ from typing import Any
 
 import pytest
 
-from stillhouse import errors
+from stillhouse import errors, problem
 from stillhouse.client import Client
 from tests.stillhouse.conftest import Answer, Script, as_json
 
 JOB = "job_01jd0000000000000000000000"
 
 
-def problem(code: str, **more: Any) -> dict[str, Any]:
+def refusal(code: str, **more: Any) -> dict[str, Any]:
     return {
         "type": "about:blank",
         "title": "t",
@@ -24,7 +24,7 @@ def problem(code: str, **more: Any) -> dict[str, Any]:
 
 
 def test_a_busy_service_is_asked_again_after_the_time_it_names(script: Script) -> None:
-    busy = as_json(problem("unavailable"), 503, Retry_After="0.3")
+    busy = as_json(refusal("unavailable"), 503, Retry_After="0.3")
     script.on("/v1/version", busy, as_json({"version": "1"}))
     began = time.monotonic()
     with Client(script.url) as client:
@@ -46,21 +46,21 @@ def test_a_repeated_submission_carries_the_same_idempotency_key(script: Script) 
 
 @pytest.mark.parametrize("status", [409, 503])
 def test_a_service_that_says_so_is_not_asked_again(script: Script, status: int) -> None:
-    script.on("/v1/version", as_json(problem("conflict"), status, x_should_retry="false"))
+    script.on("/v1/version", as_json(refusal("conflict"), status, x_should_retry="false"))
     with Client(script.url) as client, pytest.raises(errors.Conflict):
         client.version()
     assert len(script.requests) == 1
 
 
 def test_a_request_in_flight_is_asked_for_until_it_is_answered(script: Script) -> None:
-    flying = as_json(problem("request_in_flight"), 409)
+    flying = as_json(refusal("request_in_flight"), 409)
     script.on("/v1/jobs", flying, as_json({"id": "job_1"}, 201))
     with Client(script.url) as client:
         assert client.submit({}) == {"id": "job_1"}
 
 
 def test_no_worker_is_final_because_the_service_has_waited_for_one(script: Script) -> None:
-    script.on("/v1/jobs/estimate", as_json(problem("no_worker"), 503, Retry_After="1"))
+    script.on("/v1/jobs/estimate", as_json(refusal("no_worker"), 503, Retry_After="1"))
     with Client(script.url) as client, pytest.raises(errors.NoWorker):
         client.estimate({})
     assert len(script.requests) == 1
@@ -80,15 +80,16 @@ def test_no_worker_is_final_because_the_service_has_waited_for_one(script: Scrip
 def test_a_code_becomes_the_class_it_was_raised_as(
     script: Script, status: int, code: str, expected: type[errors.StillhouseError]
 ) -> None:
-    script.on(f"/v1/jobs/{JOB}", as_json(problem(code), status, x_should_retry="false"))
+    script.on(f"/v1/jobs/{JOB}", as_json(refusal(code), status, x_should_retry="false"))
     with Client(script.url) as client, pytest.raises(errors.StillhouseError) as caught:
         client.job(JOB)
     assert type(caught.value) is expected
+    assert problem.code_of(caught.value) == (code or caught.value.code)
 
 
 def test_an_error_carries_fields_request_id_and_what_else_was_said(script: Script) -> None:
     found = [{"field": "seeds", "message": "too many"}, {"field": "name", "message": "bad"}]
-    body = problem("invalid_request", errors=found, request_id="r-1", allowed=["a"])
+    body = refusal("invalid_request", errors=found, request_id="r-1", allowed=["a"])
     script.on("/v1/jobs", as_json(body, 422))
     with Client(script.url) as client, pytest.raises(errors.SpecInvalid) as caught:
         client.submit({})

@@ -62,6 +62,7 @@ def test_a_service_that_ignores_ranges_is_read_from_the_start(
     with Client(script.url) as client:
         client.download(STUDENT, tmp_path)
     assert (tmp_path / "model.safetensors").read_bytes() == BYTES
+    assert len(fetched(script)) == 1
 
 
 def test_damaged_bytes_are_fetched_once_more(script: Script, tmp_path: Path) -> None:

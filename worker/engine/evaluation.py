@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -49,26 +50,29 @@ def make(
 ) -> Evaluation:
     """Run a network over every part, the test part last and once.
 
+    Outputs that are no finite numbers end the run as `outputs_not_finite`.
+
     Args:
         network: On `device`, its outputs in the dataset's class order.
         parts: Those with rows.
         feed: What the network is fed.
         device: Where it runs.
-        each: Called after each part.
+        each: Called after each batch; it may raise to stop.
 
     Returns:
         Its figures, and its outputs on the test part.
-
-    Raises:
-        RunFailed: `outputs_not_finite`.
     """
     figures: dict[str, dict[str, float]] = {}
     logits = None
     for name in PARTS:
-        logits = _logits(network, parts.get(name), feed, device=device)
+        logits = _logits(network, parts.get(name), feed, device=device, each=each)
         figures[name] = {} if logits is None else metrics.score(logits, labels(parts[name]))
-        each()
     return Evaluation(figures, logits, sum(len(part) for part in parts.values()))
+
+
+def batches(parts: dict[str, Part]) -> int:
+    """How many batches `make` runs, and so how often it calls `each`."""
+    return sum(math.ceil(len(part) / BATCH) for part in parts.values())
 
 
 def labels(part: Part) -> Tensor:
@@ -87,11 +91,18 @@ def copies(part: Part) -> npt.NDArray[np.int64] | None:
 
 
 def _logits(
-    network: nn.Module, part: Part | None, feed: Feed, *, device: torch.device
+    network: nn.Module,
+    part: Part | None,
+    feed: Feed,
+    *,
+    device: torch.device,
+    each: Callable[[], None],
 ) -> Tensor | None:
     if part is None:
         return None
-    logits = predict.logits(network, part, feed, batch_size=BATCH, device=device)
+    logits = predict.logits(
+        network, part, feed, batch_size=BATCH, device=device, each=lambda _: each()
+    )
     if not bool(torch.isfinite(logits).all()):
         raise RunFailed(
             "outputs_not_finite",

@@ -144,13 +144,13 @@ def _variances(table: Floats) -> tuple[float, float]:
 
 
 def _clustered(differences: Floats, clusters: npt.NDArray[np.int64] | None) -> Floats:
-    """(seeds, clusters), with the mean over items and each seed's mean kept."""
+    """(seeds, clusters), less the mean over items; each seed's own mean stays."""
+    residuals: Floats = differences - differences.mean()
     if clusters is None:
-        return differences
+        return residuals
     names, index = np.unique(clusters, return_inverse=True)
-    mean = differences.mean()
-    rows = [np.bincount(index, weights=row - mean) for row in differences]
-    table: Floats = np.stack(rows) * (len(names) / differences.shape[1]) + mean
+    rows = [np.bincount(index, weights=row) for row in residuals]
+    table: Floats = np.stack(rows) * (len(names) / differences.shape[1])
     return table
 
 

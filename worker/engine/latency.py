@@ -69,8 +69,10 @@ def _time(network: nn.Module, images: Tensor, *, device: torch.device) -> list[f
         for _ in range(_WARM_UP_RUNS):
             _run(network, images, device=device)
         seconds: list[float] = []
-        while not _enough(seconds):
+        spent = 0.0
+        while not _enough(runs=len(seconds), spent=spent):
             seconds.append(_run(network, images, device=device))
+            spent += seconds[-1]
     return seconds
 
 
@@ -82,6 +84,5 @@ def _run(network: nn.Module, images: Tensor, *, device: torch.device) -> float:
     return time.perf_counter() - started
 
 
-def _enough(seconds: list[float]) -> bool:
-    spent = sum(seconds)
-    return (spent >= _SECONDS and len(seconds) >= _RUNS) or spent >= _PATIENCE_SECONDS
+def _enough(*, runs: int, spent: float) -> bool:
+    return (spent >= _SECONDS and runs >= _RUNS) or spent >= _PATIENCE_SECONDS

@@ -20,6 +20,7 @@ from worker.engine import (
     metrics,
     networks,
     predictions,
+    recipe,
     served,
     student_folder,
     teacher,
@@ -45,7 +46,7 @@ class Bench:
     device: torch.device
     work: Path
     advance: Callable[[], None]
-    """Called after each part of each network."""
+    """Called after each batch of each network; it may raise to stop."""
 
     def network_of(self, student: str) -> NetworkSpec:
         """A student's architecture, by its name in the job."""
@@ -53,10 +54,7 @@ class Bench:
 
     def input_of(self, student: str) -> InputSpec:
         """What a student is fed, by its name in the job."""
-        fed = self._student(student).input
-        if fed is None:
-            raise ValueError(f"the resolved spec gives student '{student}' no input")
-        return fed
+        return recipe.fed(self._student(student))
 
     def _student(self, name: str) -> StudentSpec:
         return next(student for student in self.spec.students if student.name == name)

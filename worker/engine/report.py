@@ -31,9 +31,9 @@ from worker.engine import arms, caveats, dossier, evaluation, latency, measureme
 from worker.engine.arms import Arm, Trained
 from worker.engine.data import parts
 from worker.engine.measurement import Bench, MeasuredTeacher
-from worker.protocol import Assignment, Message
+from worker.engine.stop import Say
+from worker.protocol import Assignment
 
-Say = Callable[[Message], None]
 Listing = list[tuple[str, Path]]
 
 
@@ -69,15 +69,16 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], Listing]:
 def _bench(assignment: Assignment, *, say: Say) -> Bench:
     dataset = assignment["dataset"]
     opened = {name: parts.open_part(path) for name, path in dataset["parts"].items()}
+    given = {name: part for name, part in opened.items() if len(part)}
     measured = len(assignment["teachers"]) + len(assignment["students"])
     return Bench(
         spec=ResolvedJob.model_validate(assignment["spec"]),
         dataset=dataset["id"],
         classes=len(dataset["classes"]),
-        parts={name: part for name, part in opened.items() if len(part)},
+        parts=given,
         device=torch.device(assignment["device"]),
         work=Path(assignment["work"]),
-        advance=_progress(say, steps=measured * len(evaluation.PARTS)),
+        advance=_progress(say, steps=measured * evaluation.batches(given)),
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import pickle
+import warnings
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -72,12 +73,14 @@ def _read_torch_zip(path: Path) -> object:
         raise InputRejected(
             "compressed_entry", f"'{deflated}' is compressed, as torch.save never does; {_INSTEAD}."
         )
-    (program,) = (entry for name, entry in entries.items() if name.endswith("/data.pkl"))
-    opcodes.check(archive.read(contents, program))
+    root = contents.entries[0].name.partition("/")[0]
+    opcodes.check(archive.read(contents, entries[f"{root}/data.pkl"]))
     try:
-        return torch.load(  # noqa: TID251  # after our own checks, in the sandbox, without code
-            path, map_location="cpu", weights_only=True, mmap=False
-        )
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # It warns of protocols other than 2, then goes on.
+            return torch.load(  # noqa: TID251  # checked above, in the sandbox
+                path, map_location="cpu", weights_only=True, mmap=False
+            )
     except (RuntimeError, ValueError, KeyError, TypeError, AttributeError, EOFError,
             pickle.UnpicklingError, IndexError, AssertionError) as error:  # fmt: skip
         raise InputRejected(
@@ -173,13 +176,12 @@ def _check_one(name: str, tensor: torch.Tensor) -> None:
 
 
 def _whole(name: str, tensor: torch.Tensor) -> torch.Tensor:
-    tensor = tensor.detach()
-    if tensor.dtype in _FLOATS:
-        tensor = tensor.to(torch.float32)
-        if not torch.isfinite(tensor).all():
-            raise InputRejected(
-                "non_finite_weights",
-                f"'{name[:100]}' holds NaN or infinities; take a checkpoint from before they came.",
-                tensors={"non_finite": [name[:256]]},
-            )
-    return tensor.clone(memory_format=torch.contiguous_format)
+    dtype = torch.float32 if tensor.dtype in _FLOATS else tensor.dtype
+    whole = tensor.detach().to(dtype, copy=True).contiguous()
+    if not torch.isfinite(whole).all():
+        raise InputRejected(
+            "non_finite_weights",
+            f"'{name[:100]}' holds NaN or infinities; take a checkpoint from before they came.",
+            tensors={"non_finite": [name[:256]]},
+        )
+    return whole

@@ -117,11 +117,13 @@ def _read(path: Path, work: Path, spec: DatasetSpec, limits: IntakeLimits) -> Ro
 
 def _format(path: Path) -> str:
     """The format, in the specification's words."""
+    if path.is_dir():
+        raise InputRejected("format_not_supported", "This is a folder; pack it as a tar or zip.")
     match sniff.kind_of(path):
         case "zip":
             return (
                 "npz"
-                if _holds_arrays(zips.read_directory(path, code="archive_unsafe"))
+                if _holds_arrays(zips.read_directory(path, unsafe_code="archive_unsafe"))
                 else "imagefolder"
             )
         case "tar" | "gzip":

@@ -17,7 +17,7 @@ _COUNTER = "num_batches_tracked"  # BatchNorm's, which inference never reads
 Tensors = dict[str, torch.Tensor]
 
 
-def count_classes(tensors: Tensors, network: NetworkSpec, input: InputSpec) -> int:  # noqa: A002  # the spec's word
+def count_classes(tensors: Tensors, network: NetworkSpec, fed: InputSpec) -> int:
     """How many classes the head of a checkpoint has.
 
     The head is where two networks that differ in their class count only have other shapes.
@@ -25,7 +25,7 @@ def count_classes(tensors: Tensors, network: NetworkSpec, input: InputSpec) -> i
     Args:
         tensors: the checkpoint.
         network: its architecture, which names no class count.
-        input: what the network is fed.
+        fed: what the network is fed.
 
     Returns:
         The count.
@@ -33,7 +33,7 @@ def count_classes(tensors: Tensors, network: NetworkSpec, input: InputSpec) -> i
     Raises:
         InputRejected: `classes_unknown`, if the checkpoint has no such head.
     """
-    two, three = (_expected(network, input, classes=count) for count in (2, 3))
+    two, three = (_expected(network, fed, classes=count) for count in (2, 3))
     for name, shape in two.items():
         differing = [axis for axis, length in enumerate(shape) if length != three[name][axis]]
         if differing and name in tensors and tensors[name].ndim == len(shape):
@@ -46,32 +46,42 @@ def count_classes(tensors: Tensors, network: NetworkSpec, input: InputSpec) -> i
     )
 
 
-def load(tensors: Tensors, network: NetworkSpec, input: InputSpec, *, classes: int) -> nn.Module:  # noqa: A002  # the spec's word
-    """The network with a checkpoint's weights, in eval mode, seen to work once.
+def load(
+    tensors: Tensors, network: NetworkSpec, fed: InputSpec, *, classes: int
+) -> tuple[nn.Module, Tensors]:
+    """A network with a checkpoint's weights, in eval mode, seen to work once.
 
     Refused as `InputRejected`: `teacher_mismatch` with the tensors' names, `non_finite_output`.
 
     Args:
         tensors: the checkpoint; counters of batches may be missing or superfluous.
         network: its architecture.
-        input: what it is fed.
+        fed: what it is fed.
         classes: how many outputs it has.
 
     Returns:
-        The network.
+        The network, and the tensors that it took: exactly those of its state dict.
     """
-    module = networks.build(network, classes=classes, channels=input.channel_count, size=input.size)
+    module = networks.build(network, classes=classes, channels=fed.channel_count, size=fed.size)
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     fitting = _with_counters(tensors, expected)
     _check_shapes(fitting, expected)
     module.load_state_dict(fitting)
     module.eval()
-    _check_forward(module, input, classes=classes)
-    return module
+    _check_forward(module, fed, classes=classes)
+    return module, fitting
 
 
-def _expected(network: NetworkSpec, input: InputSpec, *, classes: int) -> dict[str, torch.Size]:  # noqa: A002  # the spec's word
-    module = networks.build(network, classes=classes, channels=input.channel_count, size=input.size)
+def _expected(network: NetworkSpec, fed: InputSpec, *, classes: int) -> dict[str, torch.Size]:
+    def build() -> nn.Module:
+        size, channels = fed.size, fed.channel_count
+        return networks.build(network, classes=classes, channels=channels, size=size)
+
+    try:
+        with torch.device("meta"):  # Shapes alone cost neither memory nor time.
+            module = build()
+    except InputRejected:
+        module = build()  # A few networks compute with values while they are built.
     return {name: tensor.shape for name, tensor in module.state_dict().items()}
 
 
@@ -115,8 +125,8 @@ def _named(missing: list[str], extra: list[str], shape: list[dict[str, Any]]) ->
 
 
 @torch.inference_mode()
-def _check_forward(module: nn.Module, input: InputSpec, *, classes: int) -> None:  # noqa: A002  # the spec's word
-    logits = module(torch.zeros(2, input.channel_count, *input.size))
+def _check_forward(module: nn.Module, fed: InputSpec, *, classes: int) -> None:
+    logits = module(torch.zeros(2, fed.channel_count, *fed.size))
     if logits.shape != (2, classes) or not torch.isfinite(logits).all():
         raise InputRejected(
             "non_finite_output",

@@ -43,7 +43,7 @@ def read(path: Path, work: Path, limits: IntakeLimits) -> Rows:
 def _open(path: Path, work: Path, limits: IntakeLimits) -> archive.Archive:
     kind = sniff.kind_of(path)
     if kind == "zip":
-        return zips.read_directory(path, code="archive_unsafe")
+        return zips.read_directory(path, unsafe_code="archive_unsafe")
     if kind == "gzip":
         inflated = work / f"inflated-{path.name}.tar"
         tars.inflate(path, inflated, limits)

@@ -1,4 +1,7 @@
-"""One encoded image at a time: PNG, JPEG or WebP, one frame, of a sane size."""
+"""One encoded image at a time: PNG, JPEG or WebP, one frame, of a sane size.
+
+Pixels are taken as they are stored; an EXIF orientation is not applied.
+"""
 
 from __future__ import annotations
 

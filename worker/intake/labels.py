@@ -128,9 +128,9 @@ def _texts(rows: Rows) -> Array:
 
 def _named(texts: Array, classes: tuple[str, ...] | None) -> tuple[Array, list[str]]:
     found, inverse = np.unique(texts, return_inverse=True)
-    names = list(classes) if classes is not None else [str(name) for name in found]
+    names = list(classes) if classes is not None else _checked_names(found)
     position = {name: number for number, name in enumerate(names)}
-    unknown = [str(name) for name in found if str(name) not in position]
+    unknown = [name for name in _checked_names(found) if name not in position]
     if unknown:
         raise InputRejected(
             "label_unknown",
@@ -138,13 +138,27 @@ def _named(texts: Array, classes: tuple[str, ...] | None) -> tuple[Array, list[s
             f"{', '.join(name[:50] for name in unknown[:5])}; name every class.",
             field="classes",
         )
-    if len(names) > MAX_CLASSES or any(not 0 < len(n) <= MAX_NAME_CHARACTERS for n in names):
+    return np.asarray([position[str(name)] for name in found], np.int64)[inverse], names
+
+
+def _checked_names(found: Array) -> list[str]:
+    """Names that can stand in JSON, in a database and on a page."""
+    try:
+        names = [str(name) for name in found]
+    except (ValueError, SystemError):  # numpy's text holds any 32 bits; Python's doesn't.
+        names = [""]
+    if len(names) > MAX_CLASSES or not all(map(_is_name, names)):
         raise InputRejected(
-            "label_unknown",
-            f"At most {MAX_CLASSES} classes with names of 1 to {MAX_NAME_CHARACTERS} characters.",
+            "label_invalid",
+            f"Labels are at most {MAX_CLASSES} different names of 1 to {MAX_NAME_CHARACTERS} "
+            "printable characters; clean the label column.",
             field="columns.label",
         )
-    return np.asarray([position[str(name)] for name in found], np.int64)[inverse], names
+    return names
+
+
+def _is_name(name: str) -> bool:
+    return 0 < len(name) <= MAX_NAME_CHARACTERS and name.isprintable()
 
 
 def _whole_numbers(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:

@@ -32,6 +32,7 @@ _PLAIN = frozenset({
     "SETITEMS", "EMPTY_SET", "BINPUT", "LONG_BINPUT", "BINGET", "LONG_BINGET", "BINPERSID",
     "REDUCE", "BUILD", "FRAME", "MEMOIZE", "SHORT_BINUNICODE",
 })  # fmt: skip
+_PROTOCOLS = range(2, 6)
 _CALLING = frozenset({
     "STACK_GLOBAL", "INST", "OBJ", "NEWOBJ", "NEWOBJ_EX", "EXT1", "EXT2", "EXT4",
 })  # fmt: skip
@@ -79,7 +80,7 @@ def _check_opcode(name: str, argument: Any) -> None:
             "pickle_global_denied",
             f"The file asks for code to be run ({name}), which is never done; {_SAVE}.",
         )
-    elif name not in _PLAIN:
+    elif name not in _PLAIN or (name == "PROTO" and argument not in _PROTOCOLS):
         raise InputRejected("pickle_invalid", f"A state dict has no use for {name}; {_SAVE}.")
     elif isinstance(argument, str) and len(argument) > MAX_TEXT_BYTES:
         raise InputRejected("pickle_invalid", f"The pickle holds a text too long; {_SAVE}.")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -22,9 +23,15 @@ _BATCH_ROWS = 64  # a dictionary can repeat one large value: few rows bound what
 
 def read(path: Path, work: Path, spec: DatasetSpec, limits: IntakeLimits) -> Rows:
     """The rows of a parquet file, in its order; pixels are written to the work folder."""
+    with _reading(), pa.parquet.ParquetFile(path) as file:
+        return _read(file, path, work, spec, limits)
+
+
+@contextlib.contextmanager
+def _reading() -> Iterator[None]:
+    """Arrow's own complaints as a refusal."""
     try:
-        with pa.parquet.ParquetFile(path) as file:
-            return _read(file, path, work, spec, limits)
+        yield
     except (pa.ArrowException, OSError, ValueError, KeyError, OverflowError) as error:
         if isinstance(error, MemoryError):
             raise
@@ -100,7 +107,7 @@ def _is_encoded(kind: pa.DataType) -> bool:
 def _encoded(path: Path, name: str, count: int, limits: IntakeLimits) -> Encoded:
     def contents() -> Iterator[bytes]:
         left = limits["decoded_bytes"]
-        with pa.parquet.ParquetFile(path) as file:
+        with _reading(), pa.parquet.ParquetFile(path) as file:
             for batch in _batches(file, [name]):
                 column = batch.column(0)
                 if pa.types.is_struct(column.type):

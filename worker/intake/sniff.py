@@ -16,7 +16,6 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
     (257, b"ustar", "tar"),
     (0, b"PAR1", "parquet"),
     (0, b"\x89HDF\r\n\x1a\n", "hdf5"),
-    (8, b"{", "safetensors"),
 )
 _PICKLE_PROTOCOLS = b"\x02\x03\x04\x05"
 _HEAD_BYTES = 4096
@@ -33,7 +32,10 @@ def kind_of(path: Path) -> Kind:
             return kind
     if head[:1] == b"\x80" and head[1:2] in _PICKLE_PROTOCOLS:
         return "pickle"
-    return "text" if _is_text(head) else "unknown"
+    if _is_text(head):
+        return "text"
+    # A header's length comes first, which is no text: it has zero bytes.
+    return "safetensors" if head[8:9] == b"{" else "unknown"
 
 
 def _is_text(head: bytes) -> bool:

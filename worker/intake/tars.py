@@ -38,6 +38,7 @@ def read_directory(path: Path) -> Archive:
                 entries[entry.name] = entry
                 if len(entries) > MAX_ENTRIES:
                     raise _unsafe(f"it has more than {MAX_ENTRIES} files")
+            _check_end(path, tar.offset)
     except (tarfile.TarError, ValueError, OSError, EOFError, OverflowError) as error:
         raise InputRejected(
             "archive_invalid", f"The tar archive can't be read ({error}); write it again."
@@ -88,6 +89,18 @@ def _files(tar: tarfile.TarFile, size: int) -> Iterator[Entry]:
         if member.size < 0 or member.offset_data + member.size > size:
             raise _unsafe(f"'{name}' reaches beyond the end of the archive")
         yield Entry(name, member.offset_data, member.size, member.size, deflated=False, crc=None)
+
+
+def _check_end(path: Path, end: int) -> None:
+    """The library stops without a word at a damaged header; a whole archive ends with zeros."""
+    with path.open("rb") as file:
+        file.seek(end)
+        head = file.read(tarfile.BLOCKSIZE)
+        is_zero = len(head) == tarfile.BLOCKSIZE and not any(head)
+        while is_zero and (rest := file.read(_CHUNK)):
+            is_zero = not any(rest)
+    if not is_zero:
+        raise tarfile.ReadError("it is cut or damaged in the middle")
 
 
 def _unsafe(why: str) -> InputRejected:

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import timm
+from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from stillhouse.errors import InputRejected
@@ -39,10 +40,10 @@ def take(assignment: IntakeAssignment) -> tuple[dict[str, Any], list[File]]:
     count = _class_count(classes, network, config) or fit.count_classes(
         tensors, network, input_spec
     )
-    module = fit.load(tensors, network, input_spec, classes=count)
+    module, fitting = fit.load(tensors, network, input_spec, classes=count)
     parameters, macs = networks.measure(module, input_spec.channel_count, input_spec.size)
     target = Path(assignment["work"], "model.safetensors")
-    save_file(module.state_dict(), target, metadata={"format": "pt"})
+    save_file(fitting, target, metadata={"format": "pt"})
     result = {
         "network": _resolved(network, input_spec, count),
         "input": input_spec.model_dump(mode="json"),
@@ -96,11 +97,19 @@ def _input(
             "and 1; if the teacher was trained on normalised pixels, give input.mean and std.",
         })  # fmt: skip
     filled = {key: known.get(key) or default for key, default in (("mean", [0]), ("std", [1]))}
-    return InputSpec.model_validate(known | filled)
+    try:
+        return InputSpec.model_validate(known | filled)
+    except ValidationError as error:
+        raise InputRejected(
+            "input_invalid",
+            f"What config.json and 'input' say doesn't fit together: {error.errors()[0]['msg']}; "
+            "give size, channels, mean and std in 'input'.",
+            field="input",
+        ) from error
 
 
 def _set_fields(given: InputSpec) -> dict[str, Any]:
-    return given.model_dump(exclude_unset=True)
+    return given.model_dump(exclude_unset=True, exclude_none=True)
 
 
 def _own_size(network: NetworkSpec) -> tuple[int, int]:

@@ -33,6 +33,10 @@ class _Broken(Exception):
     """A rule that the archive breaks."""
 
 
+class _Unsafe(_Broken):
+    """A rule against escaping the folder or hiding content."""
+
+
 @dataclass(frozen=True, slots=True)
 class _End:
     entries: int
@@ -55,18 +59,18 @@ class _Header:
     mode: int
 
 
-def read_directory(path: Path, *, code: str = "zip_invalid") -> Archive:
+def read_directory(path: Path, *, unsafe_code: str = "zip_invalid") -> Archive:
     """What an archive holds, without its folders.
 
     Args:
         path: a zip archive.
-        code: the code of the refusal.
+        unsafe_code: the code for names that leave the folder, links and encryption.
 
     Returns:
         Its files in the order of their bytes.
 
     Raises:
-        InputRejected: if any rule is broken; the detail says which.
+        InputRejected: `zip_invalid` or `unsafe_code`; the detail says which rule is broken.
     """
     try:
         with path.open("rb") as file:
@@ -76,6 +80,7 @@ def read_directory(path: Path, *, code: str = "zip_invalid") -> Archive:
             headers.sort(key=lambda header: header.local)
             entries = _entries(file, headers, limit=end.directory)
     except (_Broken, struct.error) as broken:
+        code = unsafe_code if isinstance(broken, _Unsafe) else "zip_invalid"
         raise InputRejected(
             code, f"The zip archive is not sound: {broken}; write it again."
         ) from broken
@@ -190,7 +195,7 @@ def _entries(file: BinaryIO, headers: list[_Header], *, limit: int) -> tuple[Ent
     for header in headers:
         name = _name(header)
         if name in names:
-            raise _Broken(f"'{name}' is there twice")
+            raise _Unsafe(f"'{name}' is there twice")
         names.add(name)
         if free == 0 and header.local != 0:
             raise _Broken("something stands before its first entry")
@@ -216,11 +221,11 @@ def _name(header: _Header) -> str:
     except UnicodeDecodeError:
         name = header.name.decode("cp437")
     if not is_safe_name(name.removesuffix("/")):
-        raise _Broken(f"the name {name[:100]!r} is not a plain relative path")
+        raise _Unsafe(f"the name {name[:100]!r} is not a plain relative path")
     if stat.S_IFMT(header.mode) not in (0, stat.S_IFREG, stat.S_IFDIR):
-        raise _Broken(f"'{name}' is a link or a device")
+        raise _Unsafe(f"'{name}' is a link or a device")
     if header.flags & _ENCRYPTED:
-        raise _Broken(f"'{name}' is encrypted")
+        raise _Unsafe(f"'{name}' is encrypted")
     if header.method not in (_STORED, _DEFLATED):
         raise _Broken(f"'{name}' uses compression method {header.method}, not deflate")
     if header.method == _STORED and header.stored_bytes != header.bytes:

@@ -43,9 +43,9 @@ def test_what_a_teacher_saw_decides_what_a_verdict_may_say(
 
 @pytest.mark.parametrize(
     ("trained_on", "meaningful"),
-    [("unknown", False), (_seen("train"), True), (_seen("train", "validation"), False)],
+    [("unknown", False), (_seen("train", "validation"), True), (_seen("train", "test"), False)],
 )
-def test_a_gap_means_something_when_only_train_was_seen(
+def test_a_gap_means_something_when_the_test_part_was_not_seen(
     trained_on: Any, *, meaningful: bool
 ) -> None:
     assert caveats.is_gap_meaningful(_teacher(trained_on), dataset=HERE) is meaningful

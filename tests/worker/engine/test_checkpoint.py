@@ -56,7 +56,7 @@ def _stop_at(state: State, course: Course, step: int) -> None:
 @pytest.mark.parametrize("step", [1, 7, 10, 14])
 def test_a_resumed_run_gives_the_bytes_of_an_undisturbed_one(
     lab: Lab, tmp_path: Path, optimizer: dict[str, Any], step: int, network: dict[str, Any] | None
-):
+) -> None:
     course = _course(lab, optimizer)
     whole, result = _finish(_state(lab, course, network), course)
 
@@ -74,7 +74,7 @@ def test_a_resumed_run_gives_the_bytes_of_an_undisturbed_one(
     assert safetensors.torch.save(found.weights) == safetensors.torch.save(result.weights)
 
 
-def test_without_the_optimizers_moments_the_bytes_differ(lab: Lab, tmp_path: Path):
+def test_without_the_optimizers_moments_the_bytes_differ(lab: Lab, tmp_path: Path) -> None:
     course = _course(lab, SGD)
     whole, _ = _finish(_state(lab, course, None), course)
     interrupted = _state(lab, course, None)
@@ -87,7 +87,9 @@ def test_without_the_optimizers_moments_the_bytes_differ(lab: Lab, tmp_path: Pat
     assert again != whole
 
 
-def test_the_file_is_hashed_as_it_lies_and_nothing_temporary_is_left(lab: Lab, tmp_path: Path):
+def test_the_file_is_hashed_as_it_lies_and_nothing_temporary_is_left(
+    lab: Lab, tmp_path: Path
+) -> None:
     course = _course(lab, SGD)
     state = _state(lab, course, None)
     _stop_at(state, course, 3)
@@ -102,7 +104,7 @@ def test_the_file_is_hashed_as_it_lies_and_nothing_temporary_is_left(lab: Lab, t
 
 def test_a_checkpoint_of_another_configuration_is_refused_and_changes_nothing(
     lab: Lab, tmp_path: Path
-):
+) -> None:
     course = _course(lab, SGD)
     state = _state(lab, course, None)
     _stop_at(state, course, 3)
@@ -115,7 +117,7 @@ def test_a_checkpoint_of_another_configuration_is_refused_and_changes_nothing(
 
 
 @pytest.mark.parametrize("damage", ["cut", "empty", "gone"])
-def test_a_damaged_checkpoint_is_refused(lab: Lab, tmp_path: Path, damage: str):
+def test_a_damaged_checkpoint_is_refused(lab: Lab, tmp_path: Path, damage: str) -> None:
     course = _course(lab, SGD)
     state = _state(lab, course, None)
     path = tmp_path / "c"
@@ -128,7 +130,7 @@ def test_a_damaged_checkpoint_is_refused(lab: Lab, tmp_path: Path, damage: str):
         checkpoint.load(path, state, configuration="same")
 
 
-def test_a_fingerprint_depends_on_values_not_on_their_order():
+def test_a_fingerprint_depends_on_values_not_on_their_order() -> None:
     one = checkpoint.fingerprint({"a": 1, "b": [2, 3]})
     assert one == checkpoint.fingerprint({"b": [2, 3], "a": 1})
     assert one != checkpoint.fingerprint({"a": 1, "b": [3, 2]})

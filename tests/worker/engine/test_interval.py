@@ -76,6 +76,20 @@ def test_the_paired_interval_of_one_seed_is_the_published_one(
     assert found == pytest.approx(limits, abs=5e-5)
 
 
+def test_a_positive_correlation_is_corrected_for_continuity() -> None:
+    both, first, second, neither, z = 40, 5, 3, 12, 1.96
+    phi = (both * neither - first * second - 60 / 2) / math.sqrt(45 * 15 * 43 * 17)
+
+    def wilson(hits: int, sign: int) -> float:
+        root = math.sqrt(z**2 + 4 * hits * (1 - hits / 60))
+        return (2 * hits + z**2 + sign * z * root) / (2 * (60 + z**2))
+
+    below, above = 45 / 60 - wilson(45, -1), wilson(43, 1) - 43 / 60
+    lower = 2 / 60 - math.sqrt(below**2 - 2 * phi * below * above + above**2)
+    found, _ = interval.newcombe(both, first, second, neither, z=z)
+    assert found == pytest.approx(lower)
+
+
 def test_one_seed_takes_the_paired_interval_of_its_items() -> None:
     treated = np.array([[True] * 48 + [False] * 2])
     control = np.array([[True] * 36 + [False] * 12 + [True] * 2])
@@ -113,6 +127,14 @@ def test_clusters_of_several_sizes_keep_the_mean_over_items() -> None:
     assert paired.difference == pytest.approx(treated.mean() - control.mean())
     low, high = paired.limits(0.95)
     assert (low + high) / 2 == pytest.approx(paired.difference)
+
+
+def test_the_sizes_of_clusters_add_no_spread_of_their_own() -> None:
+    random = np.random.default_rng(9)
+    control = random.random((3, 50))
+    treated = control + 0.5 + random.normal(0, 0.001, (3, 50))
+    clusters = np.array([0] * 20 + list(range(1, 31)))
+    assert interval.of_values(treated, control, clusters=clusters).half_width() < 0.002
 
 
 def test_arms_that_agree_on_everything_still_have_a_width() -> None:

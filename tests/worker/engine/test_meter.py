@@ -14,7 +14,7 @@ def _step(step: int, loss: float) -> Step:
     )
 
 
-def test_a_point_is_the_average_since_the_last():
+def test_a_point_is_the_average_since_the_last() -> None:
     counted = meter.make(steps=100)
     for step, loss in enumerate([1.0, 3.0], start=1):
         counted.add(_step(step, loss))
@@ -26,7 +26,7 @@ def test_a_point_is_the_average_since_the_last():
     assert ("loss", 3, 10.0) in counted.read(3)
 
 
-def test_points_come_every_twenty_steps_and_long_runs_have_about_five_hundred():
+def test_points_come_every_twenty_steps_and_long_runs_have_about_five_hundred() -> None:
     short, long = meter.make(steps=100), meter.make(steps=1_000_000)
     assert (short.interval, long.interval) == (20, 2000)
     for step in range(20):
@@ -35,14 +35,14 @@ def test_points_come_every_twenty_steps_and_long_runs_have_about_five_hundred():
     assert short.is_due
 
 
-def test_nothing_new_gives_no_point_and_infinity_none_either():
+def test_nothing_new_gives_no_point_and_infinity_none_either() -> None:
     counted = meter.make(steps=100)
     assert counted.read(0) == []
     counted.add(_step(1, float("inf")))
     assert {name for name, _, _ in counted.read(1)} == {"lr", "items_per_second"}
 
 
-def test_an_epoch_gives_what_it_was_measured_by():
+def test_an_epoch_gives_what_it_was_measured_by() -> None:
     epoch = Epoch(
         epoch=0,
         step=9,

@@ -16,7 +16,7 @@ TEACHER = torch.tensor([[3.0, 2.0, 0.5], [0.0, 2.0, 1.0]])
 TARGET = torch.tensor([0, 2])
 
 
-def test_what_is_logged_is_what_was_summed():
+def test_what_is_logged_is_what_was_summed() -> None:
     loss = objective.compute((SOFT, LABELS), STUDENT, labels=TARGET, teacher=TEACHER)
     assert set(loss.shares) == {"loss.soft_targets", "loss.labels"}
     assert sum(loss.shares.values()) == pytest.approx(loss.total.item())
@@ -26,28 +26,32 @@ def test_what_is_logged_is_what_was_summed():
     assert loss.shares["loss.labels"].item() == pytest.approx(hard.item())
 
 
-def test_terms_of_one_kind_share_a_name():
+def test_terms_of_one_kind_share_a_name() -> None:
     cold = SoftTargets(kind="soft_targets", weight=0.5, temperature=1)
     loss = objective.compute((SOFT, cold), STUDENT, labels=TARGET, teacher=TEACHER)
     assert list(loss.shares) == ["loss.soft_targets"]
-    assert loss.shares["loss.soft_targets"].item() == pytest.approx(loss.total.item())
+    both = sum(
+        term.weight * soft_targets.loss(STUDENT, TEACHER, temperature=term.temperature)
+        for term in (SOFT, cold)
+    )
+    assert loss.shares["loss.soft_targets"].item() == loss.total.item() == pytest.approx(both)
 
 
-def test_the_control_learns_from_labels_at_weight_one_with_the_smoothing_of_the_job():
+def test_the_control_learns_from_labels_at_weight_one_with_the_smoothing_of_the_job() -> None:
     assert objective.for_arm((SOFT, LABELS), "no_teacher") == (
         Labels(kind="labels", weight=1.0, label_smoothing=0.2),
     )
     assert objective.for_arm((SOFT,), "no_teacher") == (Labels(kind="labels", weight=1.0),)
 
 
-def test_a_term_of_weight_zero_asks_nothing_of_the_teacher():
+def test_a_term_of_weight_zero_asks_nothing_of_the_teacher() -> None:
     none = SOFT.model_copy(update={"weight": 0.0})
     assert objective.for_arm((none, LABELS), "distilled") == (LABELS,)
     assert objective.needs_teacher((SOFT, LABELS))
     assert not objective.needs_teacher((LABELS,))
 
 
-def test_standardizing_two_classes_is_refused():
+def test_standardizing_two_classes_is_refused() -> None:
     terms = (LABELS, SOFT.model_copy(update={"standardize": True}))
     objective.check(terms, classes=3)
     with pytest.raises(InputRejected) as refused:

@@ -35,7 +35,7 @@ def _students(*networks: dict[str, Any], **fields: Any) -> list[dict[str, Any]]:
     ]
 
 
-def test_every_student_is_measured_by_real_steps(lab: Lab):
+def test_every_student_is_measured_by_real_steps(lab: Lab) -> None:
     spec = lab.spec(students=_students(MLP, RESNET))
     result = _make(lab.assignment("prepare", spec=spec))
     mlp, resnet = result["students"]["s0"], result["students"]["s1"]
@@ -46,7 +46,7 @@ def test_every_student_is_measured_by_real_steps(lab: Lab):
     assert result["seconds"] > 0
 
 
-def test_the_teacher_is_judged_on_train_and_validation(lab: Lab):
+def test_the_teacher_is_judged_on_train_and_validation(lab: Lab) -> None:
     result = _make(lab.assignment("prepare"))
     figures = result["teachers"][TEACHER]
     assert 0 <= figures["train"]["accuracy"] <= 1
@@ -56,13 +56,13 @@ def test_the_teacher_is_judged_on_train_and_validation(lab: Lab):
     assert result["teacher_forwards"] == 130 + 60
 
 
-def test_the_test_part_is_never_opened(lab: Lab):
+def test_the_test_part_is_never_opened(lab: Lab) -> None:
     assignment = lab.assignment("prepare")
     Path(assignment["dataset"]["parts"]["test"]).unlink()
     _make(assignment)
 
 
-def test_an_estimate_leaves_the_teachers_metrics_out(lab: Lab):
+def test_an_estimate_leaves_the_teachers_metrics_out(lab: Lab) -> None:
     result = _make(lab.assignment("estimate"))
     figures = result["teachers"][TEACHER]
     assert figures["train"] is None
@@ -70,14 +70,14 @@ def test_an_estimate_leaves_the_teachers_metrics_out(lab: Lab):
     assert result["students"]["small"]["step_seconds"] > 0
 
 
-def test_a_job_that_trains_a_teacher_has_none(lab: Lab):
+def test_a_job_that_trains_a_teacher_has_none(lab: Lab) -> None:
     spec = lab.spec(teachers=[])
     result = _make(lab.assignment("prepare", spec=spec, teachers=[], job_kind="train"))
     assert result["teachers"] == {}
     assert result["teacher_forwards"] == 0
 
 
-def test_a_batch_larger_than_the_data_is_refused(lab: Lab):
+def test_a_batch_larger_than_the_data_is_refused(lab: Lab) -> None:
     refused = _refusal(lab.assignment("prepare", spec=lab.spec(training={"batch_size": 131})))
     assert refused.rejected_code == "batch_larger_than_data"
     assert refused.field == "training.batch_size"
@@ -94,26 +94,26 @@ def test_a_batch_larger_than_the_data_is_refused(lab: Lab):
 )
 def test_parts_too_small_to_train_on_or_choose_by_are_refused(
     lab: Lab, part: str, rows: tuple[int, int], code: str
-):
+) -> None:
     assignment = lab.assignment("prepare")
     lab.part(part, rows=rows)
     assert _refusal(assignment).rejected_code == code
 
 
-def test_a_dataset_without_a_validation_part_is_refused(lab: Lab):
+def test_a_dataset_without_a_validation_part_is_refused(lab: Lab) -> None:
     assignment = lab.assignment("prepare")
     del assignment["dataset"]["parts"]["validation"]
     assert _refusal(assignment).rejected_code == "no_validation_rows"
 
 
-def test_what_is_wrong_with_a_student_names_its_field(lab: Lab):
+def test_what_is_wrong_with_a_student_names_its_field(lab: Lab) -> None:
     unknown = {"family": "timm", "name": "resnet18x", "options": {}}
     refused = _refusal(lab.assignment("prepare", spec=lab.spec(students=_students(MLP, unknown))))
     assert refused.rejected_code == "unknown_network"
     assert refused.field == "students.1.network.name"
 
 
-def test_a_network_that_fails_only_in_training_is_refused(lab: Lab):
+def test_a_network_that_fails_only_in_training_is_refused(lab: Lab) -> None:
     # One item a step, and one pixel an item at its end: nothing to normalise over.
     tiny = {"family": "timm", "name": "resnet10t", "options": {}}
     spec = lab.spec(students=_students(tiny), training={"batch_size": 1})
@@ -122,7 +122,7 @@ def test_a_network_that_fails_only_in_training_is_refused(lab: Lab):
     assert refused.field == "students.0.network"
 
 
-def test_standardizing_two_classes_is_refused(lab: Lab):
+def test_standardizing_two_classes_is_refused(lab: Lab) -> None:
     spec = lab.spec(objective=[{"kind": "soft_targets", "standardize": True}])
     assignment = lab.assignment("prepare", spec=spec)
     assignment["dataset"]["classes"] = ["a", "b"]
@@ -132,14 +132,14 @@ def test_standardizing_two_classes_is_refused(lab: Lab):
     assert refused.field.startswith("objective")
 
 
-def test_a_teacher_that_does_not_fit_is_refused(lab: Lab):
-    files = lab.teacher(RESNET)
+def test_a_teacher_that_does_not_fit_is_refused(lab: Lab) -> None:
     assignment = lab.assignment("prepare")
+    files = lab.teacher(RESNET)
     assignment["teachers"] = [{**files, "network": MLP}]
     assert _refusal(assignment).rejected_code == "teacher_mismatch"
 
 
-def test_it_can_be_stopped(lab: Lab):
+def test_it_can_be_stopped(lab: Lab) -> None:
     def stop(_message: Message) -> None:
         raise Stopped
 

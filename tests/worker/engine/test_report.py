@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +26,14 @@ INPUT = {"size": [8, 8], "channels": "gray", "mean": [0.3], "std": [0.4]}
 LARGE_INPUT = {"size": [24, 24], "channels": "gray", "mean": [0.3], "std": [0.4]}
 STUDENTS = {
     "plain": ({"family": "builtin", "name": "mlp", "options": {"hidden": [24]}}, INPUT),
-    "known": ({"family": "timm", "name": "resnet10t", "options": {}}, LARGE_INPUT),
+    "known": ({"family": "timm", "name": "test_resnet", "options": {}}, LARGE_INPUT),
+    "wide": ({"family": "builtin", "name": "mlp", "options": {"hidden": [96]}}, INPUT),
+}
+STEPS = {
+    ("plain", "distilled"): 60,
+    ("plain", "no_teacher"): 4,
+    ("wide", "distilled"): 2,
+    ("wide", "no_teacher"): 150,
 }
 TEACHER = "tch_" + "t" * 26
 DATASET = "ds_" + "d" * 26
@@ -68,8 +76,7 @@ def _fit(network: nn.Module, fed: dict[str, Any], *, steps: int) -> None:
 def _student(folder: Path, name: str, arm: str, seed: int) -> TrainedStudent:
     spec, fed = STUDENTS[name]
     network = _network(spec, fed, seed=seed)
-    if name == "plain":
-        _fit(network, fed, steps=60 if arm == "distilled" else 4)
+    _fit(network, fed, steps=STEPS.get((name, arm), 0))
     student = f"stu_{name}-{arm}-{seed}"
     written = student_folder.write(
         folder / student,
@@ -188,6 +195,15 @@ class Reported:
             return dict(stored)
 
 
+@pytest.fixture(scope="module", autouse=True)
+def _one_thread() -> Iterator[None]:
+    """Networks this small lose more by sharing the work than they gain."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
 @pytest.fixture(scope="module")
 def reported(tmp_path_factory: pytest.TempPathFactory) -> Reported:
     return Reported(_assignment(tmp_path_factory.mktemp("report")))
@@ -277,12 +293,21 @@ def test_better_trained_students_gain_and_the_best_is_distilled(reported: Report
     }
 
 
+def test_a_control_is_never_the_best_however_good(reported: Reported) -> None:
+    control = reported.arm("wide", "no_teacher")["validation"]["accuracy"]["values"]
+    assert min(control) > max(
+        reported.arm("plain", "distilled")["validation"]["accuracy"]["values"]
+    )
+    assert "distilled" in reported.result["best"]["student"]
+    assert reported.result["comparisons"][2]["difference"] < -0.1
+
+
 def test_costs_are_summed_over_the_jobs_runs(reported: Reported) -> None:
     cost = reported.result["cost"]
-    assert cost["teacher_forwards"] == 400 + 7 * 300 + 520
-    assert cost["store_hits"] == 7 * 7
+    assert cost["teacher_forwards"] == 400 + 11 * 300 + 520
+    assert cost["store_hits"] == 11 * 7
     assert cost["stages"]["prepare"] == 1.5
-    assert cost["stages"]["train"] == 14.0
+    assert cost["stages"]["train"] == 22.0
     assert cost["stages"]["report"] > 0
 
 
@@ -342,11 +367,24 @@ def test_the_code_on_a_card_runs_and_gives_the_predictions(
 
 def test_progress_reaches_its_end_and_warnings_are_said(reported: Reported) -> None:
     steps = [(m["step"], m["steps"]) for m in reported.said if m["type"] == "progress"]
-    assert steps == [(done, 24) for done in range(1, 25)]
+    assert steps == [(done, 48) for done in range(1, 49)]
     events = {message["code"] for message in reported.said if message["type"] == "event"}
     assert {"provisional", "runs_missing", "test_part_opened"} <= events
     opened = [w for w in reported.result["warnings"] if w["code"] == "test_part_opened"]
     assert "2 other jobs" in opened[0]["message"]
+
+
+def test_a_report_stops_where_its_progress_is_refused(tmp_path: Path) -> None:
+    class Enough(Exception):
+        pass
+
+    def refuse(message: Message) -> None:
+        if message["type"] == "progress":
+            raise Enough
+
+    assignment = _assignment_of_one(tmp_path, _student(tmp_path, "plain", "no_teacher", 0))
+    with pytest.raises(Enough):
+        report.make(assignment, say=refuse)
 
 
 def test_a_teacher_alone_is_reported_without_comparisons(tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ def _shares(steps: int = 100, **fields: Any) -> list[float]:
     ]
 
 
-def test_cosine_falls_from_the_peak_towards_zero():
+def test_cosine_falls_from_the_peak_towards_zero() -> None:
     shares = _shares(kind="cosine")
     assert shares[0] == 1
     assert shares[50] == pytest.approx(0.5)
@@ -24,20 +24,20 @@ def test_cosine_falls_from_the_peak_towards_zero():
     assert 0 < shares[-1] < 0.001
 
 
-def test_warm_up_is_linear_and_wastes_no_step():
+def test_warm_up_is_linear_and_wastes_no_step() -> None:
     shares = _shares(kind="cosine", warmup_epochs=2)
     assert shares[:20] == pytest.approx([(step + 1) / 20 for step in range(20)])
     assert shares[20] == 1
     assert shares[60] == pytest.approx(0.5)
 
 
-def test_constant_stays_at_the_peak():
+def test_constant_stays_at_the_peak() -> None:
     shares = _shares(kind="constant", warmup_epochs=0.5)
     assert shares[:5] == pytest.approx([0.2, 0.4, 0.6, 0.8, 1.0])
     assert set(shares[5:]) == {1.0}
 
 
-def test_one_cycle_rises_for_three_tenths_and_falls_to_almost_nothing():
+def test_one_cycle_rises_for_three_tenths_and_falls_to_almost_nothing() -> None:
     shares = _shares(kind="one_cycle", steps=101)
     assert shares[0] == pytest.approx(1 / 25)
     assert shares[30] == pytest.approx(1)
@@ -47,7 +47,7 @@ def test_one_cycle_rises_for_three_tenths_and_falls_to_almost_nothing():
 @pytest.mark.parametrize("kind", ["cosine", "constant", "one_cycle"])
 @pytest.mark.parametrize("steps", [1, 2, 5])
 @pytest.mark.parametrize("warmup", [0, 1, 3])
-def test_every_step_of_the_shortest_runs_has_a_rate(kind: str, steps: int, warmup: int):
+def test_every_step_of_the_shortest_runs_has_a_rate(kind: str, steps: int, warmup: int) -> None:
     for share in _shares(kind=kind, steps=steps, warmup_epochs=warmup):
         assert math.isfinite(share)
         assert 0 < share <= 1

@@ -13,31 +13,31 @@ from worker.engine import teacher
 INPUTS = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
 
-def test_a_teacher_is_asked_in_eval_mode_and_without_gradients(lab: Lab):
+def test_a_teacher_is_asked_in_eval_mode_and_without_gradients(lab: Lab) -> None:
     loaded = teacher.load(lab.teacher(RESNET), classes=10, device=CPU)
     assert not loaded.network.training
     assert not any(parameter.requires_grad for parameter in loaded.network.parameters())
 
 
-def test_outputs_stand_in_the_class_order_of_the_dataset(lab: Lab):
+def test_outputs_stand_in_the_class_order_of_the_dataset(lab: Lab) -> None:
     plain = teacher.load(lab.teacher(), classes=10, device=CPU)
     order = [3, 1, 2, 0, 9, 8, 7, 6, 5, 4]
     turned = teacher.load(lab.teacher(class_order=order), classes=10, device=CPU)
     assert torch.equal(turned.network(INPUTS), plain.network(INPUTS)[:, order])
 
 
-def test_a_teacher_of_more_classes_gives_those_of_the_dataset(lab: Lab):
+def test_a_teacher_of_more_classes_gives_those_of_the_dataset(lab: Lab) -> None:
     some = teacher.load(lab.teacher(class_order=[4, 2, 7]), classes=3, device=CPU)
     assert some.network(INPUTS).shape == (4, 3)
 
 
-def test_another_number_of_classes_without_names_is_refused(lab: Lab):
+def test_another_number_of_classes_without_names_is_refused(lab: Lab) -> None:
     with pytest.raises(InputRejected) as refused:
         teacher.load(lab.teacher(), classes=9, device=CPU)
     assert refused.value.rejected_code == "class_count_differs"
 
 
-def test_an_unnamed_teacher_has_the_classes_that_its_options_say(lab: Lab):
+def test_an_unnamed_teacher_has_the_classes_that_its_options_say(lab: Lab) -> None:
     network = RESNET | {"options": {"num_classes": 10}}
     files = lab.teacher(network, classes=None)
     assert teacher.load(files, classes=10, device=CPU).network(INPUTS).shape == (4, 10)
@@ -45,7 +45,7 @@ def test_an_unnamed_teacher_has_the_classes_that_its_options_say(lab: Lab):
         teacher.load(files, classes=9, device=CPU)
 
 
-def test_weights_of_another_network_name_the_tensors_that_differ(lab: Lab):
+def test_weights_of_another_network_name_the_tensors_that_differ(lab: Lab) -> None:
     files = lab.teacher(RESNET)
     other = {"family": "builtin", "name": "resnet8x4", "options": {}}
     with pytest.raises(InputRejected) as refused:
@@ -59,7 +59,7 @@ def test_weights_of_another_network_name_the_tensors_that_differ(lab: Lab):
     assert tensors["total"] > 20
 
 
-def test_counters_that_old_checkpoints_lack_are_not_missed(lab: Lab):
+def test_counters_that_old_checkpoints_lack_are_not_missed(lab: Lab) -> None:
     files = lab.teacher(RESNET)
     weights = safetensors.torch.load_file(files["weights"])
     whole = teacher.load(files, classes=10, device=CPU).network(INPUTS)

@@ -32,7 +32,7 @@ def _nothing() -> None:
 INDEX = torch.tensor([90, 3, 41])
 
 
-def test_a_remembered_output_is_the_teachers_for_that_view(lab: Lab):
+def test_a_remembered_output_is_the_teachers_for_that_view(lab: Lab) -> None:
     course = lab.course()
     outputs = _outputs(course)
     outputs.open_view(1, pulse=_nothing)
@@ -43,7 +43,7 @@ def test_a_remembered_output_is_the_teachers_for_that_view(lab: Lab):
     assert not torch.allclose(found, other, atol=1e-2)
 
 
-def test_a_view_is_paid_for_once(lab: Lab):
+def test_a_view_is_paid_for_once(lab: Lab) -> None:
     outputs = _outputs(lab.course())
     outputs.open_view(0, pulse=_nothing)
     assert (outputs.forwards, outputs.hits) == (130, 0)
@@ -53,7 +53,7 @@ def test_a_view_is_paid_for_once(lab: Lab):
     assert (outputs.forwards, outputs.hits) == (260, 130)
 
 
-def test_fresh_views_are_asked_for_batch_by_batch(lab: Lab):
+def test_fresh_views_are_asked_for_batch_by_batch(lab: Lab) -> None:
     course = lab.course(training={"views": "fresh"})
     outputs = _outputs(course)
     outputs.open_view(0, pulse=_nothing)
@@ -62,11 +62,11 @@ def test_fresh_views_are_asked_for_batch_by_batch(lab: Lab):
     assert (outputs.forwards, outputs.hits) == (3, 0)
 
 
-def test_without_augmentation_all_epochs_are_one_view(lab: Lab):
+def test_without_augmentation_all_epochs_are_one_view(lab: Lab) -> None:
     assert _outputs(lab.course(training={"views": "fresh", "augment": []})).remembers
 
 
-def test_more_than_the_memory_allows_is_not_remembered(lab: Lab):
+def test_more_than_the_memory_allows_is_not_remembered(lab: Lab) -> None:
     course = lab.course()
     asked = _outputs(course).teacher
     # 130 rows of ten classes: 100,000 views are 520 MB.
@@ -76,7 +76,7 @@ def test_more_than_the_memory_allows_is_not_remembered(lab: Lab):
     assert teacher_outputs.begin(asked, course.images, recipe=few, classes=10).remembers
 
 
-def test_a_pulse_may_stop_the_teacher(lab: Lab):
+def test_a_pulse_may_stop_the_teacher(lab: Lab) -> None:
     class Enough(Exception): ...
 
     def stop() -> None:

@@ -35,7 +35,7 @@ def _weights(assignment: Assignment, say: Ear | None = None) -> tuple[dict[str, 
     return result, dict(listing)["model.safetensors"].read_bytes()
 
 
-def test_it_leaves_the_students_folder_and_its_figures(lab: Lab):
+def test_it_leaves_the_students_folder_and_its_figures(lab: Lab) -> None:
     result, listing = train_run.make(lab.assignment(), say=Ear())
     assert {name for name, _ in listing} == {"model.safetensors", "config.json", "model.pt2"}
     assert result["epochs"] == len(result["history"]) == 3
@@ -48,7 +48,7 @@ def test_it_leaves_the_students_folder_and_its_figures(lab: Lab):
     assert result["items_per_second"] > 0
 
 
-def test_it_says_how_far_it_is_and_how_it_goes(lab: Lab):
+def test_it_says_how_far_it_is_and_how_it_goes(lab: Lab) -> None:
     ear = Ear()
     train_run.make(lab.assignment(), say=ear)
     steps = [message["step"] for message in ear.of_type("progress")]
@@ -63,7 +63,7 @@ def test_it_says_how_far_it_is_and_how_it_goes(lab: Lab):
     assert [step for name, step, _ in points if name == "validation_accuracy"] == [5, 10, 15]
 
 
-def test_the_arm_without_a_teacher_does_without_one(lab: Lab):
+def test_the_arm_without_a_teacher_does_without_one(lab: Lab) -> None:
     spec = lab.spec(teachers=[])
     alone = lab.assignment(spec=spec, teachers=[], job_kind="train", arm="no_teacher")
     control = lab.assignment(arm="no_teacher")
@@ -74,7 +74,7 @@ def test_the_arm_without_a_teacher_does_without_one(lab: Lab):
 
 
 @pytest.mark.parametrize("step", [1, 5, 8])
-def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(lab: Lab, step: int):
+def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(lab: Lab, step: int) -> None:
     whole, weights = _weights(lab.assignment())
     ear = Ear(stop_at=step)
     with pytest.raises(Stopped):
@@ -91,14 +91,14 @@ def test_a_run_that_was_stopped_goes_on_to_the_same_bytes(lab: Lab, step: int):
     assert result["teacher_forwards"] >= whole["teacher_forwards"]
 
 
-def test_a_run_stopped_before_its_first_step_leaves_nothing(lab: Lab):
+def test_a_run_stopped_before_its_first_step_leaves_nothing(lab: Lab) -> None:
     ear = Ear(stop_at=0)
     with pytest.raises(Stopped):
         train_run.make(lab.assignment(), say=ear)
     assert ear.of_type("checkpoint") == []
 
 
-def test_checkpoints_come_as_often_as_asked_but_not_oftener_than_they_may_cost(lab: Lab):
+def test_checkpoints_come_as_often_as_asked_but_not_oftener_than_they_may_cost(lab: Lab) -> None:
     ear = Ear()
     train_run.make(lab.assignment(checkpoint_seconds=0.0), say=ear)
     steps = [message["step"] for message in ear.of_type("checkpoint")]
@@ -106,19 +106,19 @@ def test_checkpoints_come_as_often_as_asked_but_not_oftener_than_they_may_cost(l
     assert len(steps) < 15
 
 
-def test_a_checkpoint_of_another_recipe_is_not_used(lab: Lab):
+def test_a_checkpoint_of_another_recipe_is_not_used(lab: Lab) -> None:
     ear = Ear(stop_at=5)
     with pytest.raises(Stopped):
         train_run.make(lab.assignment(), say=ear)
     (message,) = ear.of_type("checkpoint")
-    other = {"spec": lab.spec(training={"clip_norm": 1.0})}
+    other = lab.spec(training={"clip_norm": 1.0})
     again = Ear()
-    _, resumed = _weights(lab.assignment(checkpoint=message["file"]["file"], **other), again)
+    _, resumed = _weights(lab.assignment(checkpoint=message["file"]["file"], spec=other), again)
     assert [event["code"] for event in again.of_type("event")] == ["checkpoint_unusable"]
-    assert resumed == _weights(lab.assignment(**other))[1]
+    assert resumed == _weights(lab.assignment(spec=other))[1]
 
 
-def test_a_run_that_diverges_says_so_and_leaves_no_checkpoint(lab: Lab):
+def test_a_run_that_diverges_says_so_and_leaves_no_checkpoint(lab: Lab) -> None:
     hot = {"optimizer": {"kind": "sgd", "lr": 100}, "schedule": {"kind": "constant"},
            "epochs": 50}  # fmt: skip
     ear = Ear()

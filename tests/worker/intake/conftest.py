@@ -1,4 +1,4 @@
-"""Intake in this process: real readers, real files, no sandbox (that is tests/worker/test_sandbox)."""
+"""Intake in this process: real readers, real files; the sandbox has tests of its own."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Intake:
 
     def dataset(self, source: Path | dict[str, Path], /, limits: int = 0, **spec: Any) -> Taken:
         sources = source if isinstance(source, dict) else {"source": source}
-        named: Any = {part: BLOB for part in sources} if isinstance(source, dict) else BLOB
+        named: Any = dict.fromkeys(sources, BLOB) if isinstance(source, dict) else BLOB
         whole = {"name": "d", "source": named, **spec}
         return Taken(*dataset.take(self._assignment("dataset", whole, sources, limits)))
 
@@ -63,7 +63,7 @@ class Intake:
         sources = source if isinstance(source, dict) else {"weights": source}
         whole = {**TEACHER, **spec}
         if isinstance(source, dict):
-            whole["weights"] = {"files": {name: "0" * 64 for name in source}}
+            whole["weights"] = {"files": dict.fromkeys(source, "0" * 64)}
         return Taken(*teacher.take(self._assignment("teacher", whole, sources, limits)))
 
     def _assignment(

@@ -18,6 +18,7 @@ import pytest
 import torch
 from safetensors.torch import load_file, save
 
+from stillhouse.errors import InputRejected
 from stillhouse.spec import NetworkSpec
 from worker import sandbox
 from worker.engine import networks
@@ -56,7 +57,9 @@ FORMS: dict[str, Callable[[dict[str, torch.Tensor]], bytes]] = {
     "compiled": lambda state: saved({f"_orig_mod.module.{k}": v for k, v in state.items()}),
     "of parameters": lambda state: saved({k: torch.nn.Parameter(v) for k, v in state.items()}),
     "in float64": lambda state: saved({k: v.double() for k, v in state.items()}),
-    "with views": lambda state: saved({k: v.T.contiguous().T for k, v in state.items()}),
+    "with views": lambda state: saved(
+        {k: torch.stack([v, v], -1)[..., 0] for k, v in state.items()}
+    ),
     "with counters": lambda state: saved(state | {"n.num_batches_tracked": torch.tensor(3)}),
 }
 
@@ -140,7 +143,6 @@ def overlong(shape: int) -> dict[str, torch.Tensor]:
 
 
 ONE = {"w": torch.ones(2)}
-LONG = b"\x80\x02" + b"]" * 3 + b"00" + b"." 
 FOREIGN: dict[str, tuple[str, Callable[[], bytes]]] = {
     "an empty file": ("format_not_supported", lambda: b""),
     "text": ("format_not_supported", lambda: b"hello, world\n"),
@@ -149,38 +151,72 @@ FOREIGN: dict[str, tuple[str, Callable[[], bytes]]] = {
     "a sparse tensor": ("sparse_denied", lambda: saved({"w": torch.eye(2).to_sparse()})),
     "a meta tensor": ("pickle_global_denied", lambda: saved({"w": torch.ones(2, device="meta")})),
     "a complex tensor": (
-        "pickle_global_denied", lambda: saved({"w": torch.ones(2, dtype=torch.complex64)})),
+        "pickle_global_denied",
+        lambda: saved({"w": torch.ones(2, dtype=torch.complex64)}),
+    ),
     "2^40 elements": ("tensor_not_backed", lambda: saved(overlong(2**40))),
     "a repeated element": ("tensor_not_backed", lambda: saved(overlong(3))),
     "no tensors": ("state_dict_missing", lambda: saved({"epoch": 3})),
     "a lone tensor": ("state_dict_missing", lambda: saved(torch.ones(3))),
     "numbers for names": ("state_dict_missing", lambda: saved({1: torch.ones(3)})),
     "an old checkpoint": (
-        "format_not_supported", lambda: saved(ONE, _use_new_zipfile_serialization=False)),
+        "format_not_supported",
+        lambda: saved(ONE, _use_new_zipfile_serialization=False),
+    ),
     "a tar": ("format_not_supported", legacy_tar),
-    "TorchScript": ("format_not_supported", lambda: zipped({"m/data.pkl": b"", "m/constants.pkl": b"", "m/code/a.py": b""})),
-    "a .pt2 export": ("format_not_supported", lambda: zipped({"m/archive_format": b"pt2", "m/models/a.json": b"", "m/data.pkl": b""})),
-    "a Keras archive": ("format_not_supported", lambda: zipped({"config.json": b"{}", "metadata.json": b"{}", "model.weights.h5": b""})),
+    "TorchScript": (
+        "format_not_supported",
+        lambda: zipped({"m/data.pkl": b"", "m/constants.pkl": b"", "m/code/a.py": b""}),
+    ),
+    "a .pt2 export": (
+        "format_not_supported",
+        lambda: zipped({"m/archive_format": b"pt2", "m/models/a.json": b"", "m/data.pkl": b""}),
+    ),
+    "a Keras archive": (
+        "format_not_supported",
+        lambda: zipped({"config.json": b"{}", "metadata.json": b"{}", "model.weights.h5": b""}),
+    ),
     "HDF5": ("format_not_supported", lambda: b"\x89HDF\r\n\x1a\n" + bytes(100)),
     "any zip": ("format_not_supported", lambda: zipped({"a.txt": b"a"})),
     "two folders": ("format_not_supported", lambda: zipped({"a/data.pkl": b"", "b/data/0": b""})),
-    "compressed entries": (
-        "compressed_entry", lambda: repacked(ONE, bytes, zipfile.ZIP_DEFLATED)),
-    "an extension code": ("pickle_global_denied", lambda: repacked(ONE, lambda _: b"\x80\x02\x82\x01.")),
-    "an instance opcode": ("pickle_global_denied", lambda: repacked(ONE, lambda _: b"(ios\nsystem\n.")),
-    "a deep pickle": ("pickle_invalid", lambda: repacked(ONE, lambda _: b"\x80\x02" + b"(" * 200_000 + b".")),
-    "a huge integer": ("pickle_invalid", lambda: repacked(ONE, lambda _: b"\x80\x02\x8b" + struct.pack("<i", 1 << 20) + bytes(1 << 20) + b".")),
+    "compressed entries": ("compressed_entry", lambda: repacked(ONE, bytes, zipfile.ZIP_DEFLATED)),
+    "an extension code": (
+        "pickle_global_denied",
+        lambda: repacked(ONE, lambda _: b"\x80\x02\x82\x01."),
+    ),
+    "an instance opcode": (
+        "pickle_global_denied",
+        lambda: repacked(ONE, lambda _: b"(ios\nsystem\n."),
+    ),
+    "a deep pickle": (
+        "pickle_invalid",
+        lambda: repacked(ONE, lambda _: b"\x80\x02" + b"(" * 200_000 + b"."),
+    ),
+    "a huge integer": (
+        "pickle_invalid",
+        lambda: repacked(
+            ONE, lambda _: b"\x80\x02\x8b" + struct.pack("<i", 1 << 20) + bytes(1 << 20) + b"."
+        ),
+    ),
     "an unknown opcode": ("pickle_invalid", lambda: repacked(ONE, lambda _: b"\x80\x02\xff.")),
     "no STOP": ("pickle_invalid", lambda: repacked(ONE, lambda p: p[:-1])),
     "a second pickle": ("pickle_invalid", lambda: repacked(ONE, lambda p: p + p)),
-    "a decoder": ("pickle_global_denied", lambda: repacked(ONE, lambda _: b"\x80\x02c_codecs\nencode\n.")),
+    "a decoder": (
+        "pickle_global_denied",
+        lambda: repacked(ONE, lambda _: b"\x80\x02c_codecs\nencode\n."),
+    ),
     "an empty stack": ("pickle_invalid", lambda: repacked(ONE, lambda _: b"\x80\x02R.")),
-    "a call of a call": ("pickle_invalid", lambda: repacked(ONE, lambda _: b"\x80\x02ccollections\nOrderedDict\n]R.")),
     "a NaN": ("non_finite_weights", lambda: saved({"w": torch.tensor([1.0, float("nan")])})),
-    "more than float32 holds": ("non_finite_weights", lambda: saved({"w": torch.tensor([1e300]).double() * 1e300})),
-    "an infinity in safetensors": ("non_finite_weights", lambda: save({"w": torch.tensor([float("inf")])})),
+    "more than float32 holds": (
+        "non_finite_weights",
+        lambda: saved({"w": torch.tensor([1e300]).double() * 1e300}),
+    ),
+    "an infinity in safetensors": (
+        "non_finite_weights",
+        lambda: save({"w": torch.tensor([float("inf")])}),
+    ),
     "a header without tensors": ("safetensors_invalid", lambda: struct.pack("<Q", 2) + b"{}"),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", FOREIGN)
@@ -197,18 +233,16 @@ def test_the_tensor_that_is_not_finite_is_named(intake: Any, refused: Callable[.
     assert "'b.bias'" in found.detail
 
 
-def test_every_changed_byte_of_a_pickle_is_refused_or_harmless(
-    intake: Any, state: dict[str, torch.Tensor]
-) -> None:
+def test_every_changed_byte_of_a_pickle_is_refused_or_harmless(intake: Any) -> None:
     small = {"w": torch.ones(2), "b": collections.OrderedDict()}
     with zipfile.ZipFile(io.BytesIO(saved(small))) as archive:
         name = next(name for name in archive.namelist() if name.endswith("data.pkl"))
         program = archive.read(name)
     for position in range(len(program)):
         flipped = program[:position] + bytes([program[position] ^ 0x55]) + program[position + 1 :]
-        path = intake.write("flipped.pt", repacked(small, lambda _, new=flipped: new))
+        path = intake.write("flipped.pt", repacked(small, {program: flipped}.__getitem__))
         try:
             found = checkpoints.read(path, sandbox.LIMITS)
-        except checkpoints.InputRejected:
+        except InputRejected:
             continue
         assert all(torch.isfinite(tensor).all() for tensor in found.values())

@@ -135,15 +135,27 @@ BAD_ARRAYS: dict[str, tuple[str, Callable[[Any, Any], dict[str, Any]]]] = {
     "half labels": ("label_not_integer", lambda x, y: {"x": x, "y": y / 2}),
     "one-hot labels": ("label_shape", lambda x, y: {"x": x, "y": np.eye(3)[y]}),
     "dates for labels": ("label_not_integer", lambda x, y: {"x": x, "y": y.astype("M8[s]")}),
+    "a label with a line break": (
+        "label_invalid",
+        lambda x, y: {"x": x, "y": np.asarray(["a", "b", "c\nd"])[y]},
+    ),
+    "a label that is no text": (
+        "label_invalid",
+        lambda x, y: {"x": x, "y": (y.astype(np.uint32) + 0x110000).view("<U1")},
+    ),
     "fewer labels": ("rows_differ", lambda x, y: {"x": x, "y": y[:-1]}),
-    "no labels": ("labels_missing", lambda x, y: {"x": x}),
+    "no labels": ("labels_missing", lambda x, _: {"x": x}),
     "other keys": ("npz_keys", lambda x, y: {"images": x, "labels": y}),
     "two validations": (
         "npz_keys",
-        lambda x, y: {f"{a}_{p}": v for p in ("train", "val", "valid") for a, v in (("x", x), ("y", y))},
+        lambda x, y: {
+            f"{axis}_{part}": array
+            for part in ("train", "val", "valid")
+            for axis, array in (("x", x), ("y", y))
+        },
     ),
     "test alone": ("npz_keys", lambda x, y: {"x_test": x, "y_test": y}),
-}  # fmt: skip
+}
 
 
 @pytest.mark.parametrize("name", BAD_ARRAYS)
@@ -187,12 +199,13 @@ def test_truncated_and_foreign_bytes_are_refused(
     intake: Any, npz: Callable[..., Path], digits: Any, refused: Callable[..., Any]
 ) -> None:
     whole = npz(x=digits[0], y=digits[1]).read_bytes()
-    refused("archive_unsafe", lambda: intake.dataset(intake.write("cut", whole[:-30])))
-    refused("archive_unsafe", lambda: intake.dataset(intake.write("tail", whole + b"tail")))
+    refused("zip_invalid", lambda: intake.dataset(intake.write("cut", whole[:-30])))
+    refused("zip_invalid", lambda: intake.dataset(intake.write("tail", whole + b"tail")))
     damaged = bytearray(whole)
     damaged[200] ^= 1
     refused("archive_damaged", lambda: intake.dataset(intake.write("bit", bytes(damaged))))
     refused("dataset_empty", lambda: intake.dataset(intake.write("empty", b"")))
+    refused("format_not_supported", lambda: intake.dataset(intake.folder))
     refused("format_not_supported", lambda: intake.dataset(intake.write("?", bytes(range(256)))))
 
 

@@ -10,6 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from stillhouse.errors import InputRejected
+
 PIXELS = [f"p{number}" for number in range(16)]
 
 
@@ -40,7 +42,6 @@ def test_all_formats_of_the_same_rows_give_the_same_dataset(
     intake: Any,
     npz: Callable[..., Path],
     parquet: Callable[..., Path],
-    png: Callable[..., bytes],
     digits: Any,
 ) -> None:
     x, y = digits
@@ -75,7 +76,8 @@ def test_a_split_column_gives_the_parts_and_rows_keep_the_tables_numbers(
     x, y = digits
     flat = x.reshape(60, 16).tolist()
     parts = ["test" if row % 5 == 0 else "train" for row in range(60)]
-    content = csv(["split", "label", *PIXELS], [[p, c, *f] for p, c, f in zip(parts, y, flat, strict=True)])  # fmt: skip
+    rows = [[part, label, *row] for part, label, row in zip(parts, y, flat, strict=True)]
+    content = csv(["split", "label", *PIXELS], rows)
     taken = intake.dataset(
         intake.write("t.csv", content), columns={"input": PIXELS}, splits={"column": "split"}
     )
@@ -144,6 +146,21 @@ def test_bad_parquet_is_refused_by_name(
     refused("split_unknown", lambda: intake.dataset(part, splits={"column": "part"}))
     cut = parquet(two).read_bytes()[:-9]
     refused("parquet_invalid", lambda: intake.dataset(intake.write("cut", cut)))
+
+
+def test_damage_that_shows_only_when_images_are_read_is_refused_too(
+    intake: Any,
+    parquet: Callable[..., Path],
+    png: Callable[..., bytes],
+) -> None:
+    images = [png(seed, (40, 40)) for seed in range(60)]
+    whole = parquet({"image": images, "label": [seed % 3 for seed in range(60)]}).read_bytes()
+    middle = whole.index(images[30][-40:-20])
+    damaged = whole[:middle] + bytes(64) + whole[middle + 64 :]
+    source = intake.write("damaged.parquet", damaged)
+    with pytest.raises(InputRejected) as caught:
+        intake.dataset(source)
+    assert caught.value.rejected_code in {"parquet_invalid", "image_broken"}
 
 
 def test_a_missing_column_names_those_that_are_there(

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 import torch
 
+from stillhouse.errors import InputRejected
 from worker.intake import archive, zips
 
 
@@ -93,6 +94,18 @@ BAD: dict[str, bytes] = {
 }
 
 
+UNSAFE = ("an absolute name", "a name with dots", "a name twice", "encrypted")
+
+
+@pytest.mark.parametrize("name", UNSAFE)
+def test_what_is_not_damaged_but_meant_can_have_a_code_of_its_own(
+    name: str, tmp_path: Path, refused: Callable[..., Any]
+) -> None:
+    path = tmp_path / "bad.zip"
+    path.write_bytes(BAD[name])
+    refused("unsafe", lambda: zips.read_directory(path, unsafe_code="unsafe"))
+
+
 @pytest.mark.parametrize("name", BAD)
 def test_an_archive_that_can_be_read_in_two_ways_is_not_read(
     name: str, tmp_path: Path, refused: Callable[..., Any]
@@ -111,6 +124,6 @@ def test_every_single_changed_byte_is_refused_or_harmless(tmp_path: Path) -> Non
         try:
             contents = zips.read_directory(path)
             found = {(entry.name, archive.read(contents, entry)) for entry in contents.entries}
-        except zips.InputRejected:
+        except InputRejected:
             continue
         assert found == known, f"byte {position}"

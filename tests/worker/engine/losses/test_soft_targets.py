@@ -20,14 +20,12 @@ def _logits(seed: int, *, rows: int = 6, classes: int = 5) -> Tensor:
 
 def _gradient(student: Tensor, teacher: Tensor, temperature: float, standardize: bool) -> Tensor:  # noqa: FBT001 - a parameter of the tests
     student = student.clone().requires_grad_()
-    loss = soft_targets.loss(
-        student, teacher, temperature=temperature, standardize=standardize
-    )
+    loss = soft_targets.loss(student, teacher, temperature=temperature, standardize=standardize)
     (gradient,) = torch.autograd.grad(loss, student)
     return gradient
 
 
-def test_the_value_is_the_one_computed_by_hand():
+def test_the_value_is_the_one_computed_by_hand() -> None:
     # Teacher (3/4, 1/4) and student (1/2, 1/2) at T = 2, so T² = 4.
     teacher = torch.tensor([[2 * math.log(3), 0.0]])
     student = torch.tensor([[5.0, 5.0]])
@@ -36,7 +34,7 @@ def test_the_value_is_the_one_computed_by_hand():
     assert loss.item() == pytest.approx(by_hand, rel=1e-6)
 
 
-def test_the_standardized_value_is_the_one_computed_by_hand():
+def test_the_standardized_value_is_the_one_computed_by_hand() -> None:
     # (0, 0, 3) has mean 1 and deviation √2: z = (-1, -1, 2)/√2.
     z = [-1 / math.sqrt(2), -1 / math.sqrt(2), 2 / math.sqrt(2)]
     total = sum(math.exp(v / 2) for v in z)
@@ -48,7 +46,7 @@ def test_the_standardized_value_is_the_one_computed_by_hand():
     assert loss.item() == pytest.approx(by_hand, rel=1e-5)
 
 
-def test_the_mean_is_over_items_not_over_classes():
+def test_the_mean_is_over_items_not_over_classes() -> None:
     student, teacher = _logits(0), _logits(1)
     whole = soft_targets.loss(student, teacher, temperature=4)
     each = [
@@ -58,14 +56,14 @@ def test_the_mean_is_over_items_not_over_classes():
 
 
 @BOTH
-def test_it_is_zero_when_student_and_teacher_are_equal(standardize: bool):  # noqa: FBT001
+def test_it_is_zero_when_student_and_teacher_are_equal(standardize: bool) -> None:  # noqa: FBT001
     logits = _logits(0)
     loss = soft_targets.loss(logits, logits, temperature=4, standardize=standardize)
     assert loss.item() == pytest.approx(0, abs=1e-12)
 
 
 @BOTH
-def test_a_constant_added_to_a_row_changes_nothing(standardize: bool):  # noqa: FBT001
+def test_a_constant_added_to_a_row_changes_nothing(standardize: bool) -> None:  # noqa: FBT001
     student, teacher = _logits(0), _logits(1)
     shift = torch.arange(6, dtype=torch.float64).unsqueeze(1) * 10
     plain = soft_targets.loss(student, teacher, temperature=4, standardize=standardize)
@@ -75,7 +73,7 @@ def test_a_constant_added_to_a_row_changes_nothing(standardize: bool):  # noqa: 
     assert moved.item() == pytest.approx(plain.item())
 
 
-def test_standardizing_makes_the_scale_of_logits_irrelevant():
+def test_standardizing_makes_the_scale_of_logits_irrelevant() -> None:
     student, teacher = _logits(0), _logits(1)
     plain = soft_targets.loss(student, teacher, temperature=4, standardize=True)
     scaled = soft_targets.loss(student * 7, teacher / 9, temperature=4, standardize=True)
@@ -83,7 +81,7 @@ def test_standardizing_makes_the_scale_of_logits_irrelevant():
 
 
 @BOTH
-def test_its_gradient_is_its_derivative(standardize: bool):  # noqa: FBT001
+def test_its_gradient_is_its_derivative(standardize: bool) -> None:  # noqa: FBT001
     student, teacher = _logits(0).requires_grad_(), _logits(1)
     assert torch.autograd.gradcheck(
         lambda s: soft_targets.loss(s, teacher, temperature=3, standardize=standardize), student
@@ -92,7 +90,7 @@ def test_its_gradient_is_its_derivative(standardize: bool):  # noqa: FBT001
 
 @BOTH
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
-def test_it_is_finite_at_huge_logits(dtype: torch.dtype, standardize: bool):  # noqa: FBT001
+def test_it_is_finite_at_huge_logits(dtype: torch.dtype, standardize: bool) -> None:  # noqa: FBT001
     teacher = torch.tensor([[1e4, -1e4, 0.0], [-1e4, 1e4, 1e4]], dtype=dtype)
     student = (-teacher).requires_grad_()
     loss = soft_targets.loss(student, teacher, temperature=1, standardize=standardize)
@@ -104,14 +102,14 @@ def test_it_is_finite_at_huge_logits(dtype: torch.dtype, standardize: bool):  # 
 
 
 @BOTH
-def test_no_gradient_reaches_the_teacher(standardize: bool):  # noqa: FBT001
+def test_no_gradient_reaches_the_teacher(standardize: bool) -> None:  # noqa: FBT001
     student, teacher = _logits(0).requires_grad_(), _logits(1).requires_grad_()
     soft_targets.loss(student, teacher, temperature=4, standardize=standardize).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     assert teacher.grad is None
 
 
 @BOTH
-def test_the_student_moves_towards_the_teacher(standardize: bool):  # noqa: FBT001
+def test_the_student_moves_towards_the_teacher(standardize: bool) -> None:  # noqa: FBT001
     student, teacher = _logits(0), _logits(1)
     for _ in range(2000):
         student = student - 3 * _gradient(student, teacher, 2.0, standardize)
@@ -120,7 +118,7 @@ def test_the_student_moves_towards_the_teacher(standardize: bool):  # noqa: FBT0
     assert loss.item() < 1e-3
 
 
-def test_the_gradient_keeps_its_scale_as_the_temperature_rises():
+def test_the_gradient_keeps_its_scale_as_the_temperature_rises() -> None:
     student, teacher = _logits(0), _logits(1)
     warm = _gradient(student, teacher, 50.0, standardize=False).norm()
     hot = _gradient(student, teacher, 500.0, standardize=False).norm()
@@ -128,7 +126,7 @@ def test_the_gradient_keeps_its_scale_as_the_temperature_rises():
 
 
 @pytest.mark.parametrize("value", [0.0, 9999.1, -1e4])
-def test_a_constant_row_is_finite_and_has_no_gradient(value: float):
+def test_a_constant_row_is_finite_and_has_no_gradient(value: float) -> None:
     constant = torch.full((1, 7), value)
     teacher = torch.arange(7.0).unsqueeze(0)
     gradient = _gradient(constant, teacher, 4.0, standardize=True)
@@ -136,5 +134,5 @@ def test_a_constant_row_is_finite_and_has_no_gradient(value: float):
     assert soft_targets.loss(teacher, constant, temperature=4, standardize=True).isfinite()
 
 
-def test_a_batch_of_one_works():
+def test_a_batch_of_one_works() -> None:
     assert soft_targets.loss(_logits(0, rows=1), _logits(1, rows=1), temperature=4).isfinite()
