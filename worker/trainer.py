@@ -28,7 +28,7 @@ import torch
 
 from stillhouse.errors import InputRejected, RunFailed
 from stillhouse.spec import ResolvedJob
-from worker.engine import device, prepare, report, seal, train_run
+from worker.engine import device, networks, prepare, report, seal, train_run
 from worker.engine.stop import Say, Stopped
 from worker.line import Line
 from worker.protocol import Assignment, File, Message
@@ -45,7 +45,7 @@ def main() -> None:
     line = Line.of_environment()
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    line.send({"type": "ready"})
+    line.send({"type": "ready", "extra": device.describe() | {"networks": networks.names()}})
     while True:
         assignment, stop = orders.get()
         line.send(_execute(assignment, say=line.until(stop)))

@@ -142,6 +142,7 @@ def upgrade() -> None:
         sa.Column("selected", sa.Double(), nullable=True),
         sa.Column("latency_ms", sa.Double(), nullable=True),
         sa.Column("bytes", sa.BigInteger(), nullable=False),
+        sa.Column("parameters", sa.BigInteger(), nullable=False),
         sa.Column("id", ID, nullable=False),
         sa.Column("tenant", sa.String(length=64), nullable=False),
         sa.Column("created_by", sa.String(length=64), nullable=True),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 from typing import Literal
 
 import torch
@@ -29,6 +30,15 @@ def configure(*, threads: int, deterministic: bool) -> None:
     torch.backends.cudnn.benchmark = not deterministic
 
 
+def describe() -> dict[str, str | int]:
+    """This machine's device: its kind, its name, its memory in bytes."""
+    if torch.cuda.is_available():
+        facts = torch.cuda.get_device_properties(0)
+        return {"device": "cuda", "device_name": facts.name, "memory_bytes": facts.total_memory}
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {"device": "cpu", "device_name": "cpu", "memory_bytes": memory}
+
+
 def choose(name: str) -> torch.device:
     """The device of that name; "auto" is a GPU where there is one.
 
@@ -50,6 +60,17 @@ def choose(name: str) -> torch.device:
             field="resources.device",
         )
     return torch.device(name)
+
+
+def seed(number: int, *, device: torch.device) -> None:
+    """Seed what is random on the CPU and on `device`.
+
+    `torch.manual_seed` does the same for every device there is, and formats a stack trace each
+    time where no GPU was used yet: 0.8 ms a step.
+    """
+    torch.default_generator.manual_seed(number)
+    if device.type == "cuda":
+        torch.cuda.manual_seed(number)
 
 
 def autocast(

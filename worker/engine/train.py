@@ -110,7 +110,7 @@ def _take_step(
     state: State, *, course: Course, index: Tensor, labels: Tensor, view: int, lr: float
 ) -> objective.Loss:
     recipe, place = course.recipe, course.images.device
-    torch.manual_seed(seeds.derive(course.seed, "step", state.step))
+    device.seed(seeds.derive(course.seed, "step", state.step), device=place)
     shown = views.apply(
         course.images.take(index),
         index,

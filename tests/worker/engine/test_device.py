@@ -28,8 +28,8 @@ def test_a_gpu_that_is_not_there_is_refused_and_auto_takes_the_cpu() -> None:
 )
 def test_a_forward_has_the_precision_asked_for(
     precision: device.Precision,
-    deterministic: bool,
-    expected: torch.dtype,  # noqa: FBT001 - a parameter of the tests
+    deterministic: bool,  # noqa: FBT001 - a parameter of the tests
+    expected: torch.dtype,
 ) -> None:
     layer = torch.nn.Linear(2, 2)
     with device.autocast(precision, device=CPU, deterministic=deterministic):

@@ -156,6 +156,14 @@ FOREIGN: dict[str, tuple[str, Callable[[], bytes]]] = {
     ),
     "2^40 elements": ("tensor_not_backed", lambda: saved(overlong(2**40))),
     "a repeated element": ("tensor_not_backed", lambda: saved(overlong(3))),
+    "a repeated element with room": (
+        "tensor_not_backed",
+        lambda: saved({"w": torch.zeros(3)[:1].expand(3)}),
+    ),
+    "elements that overlap": (
+        "tensor_not_backed",
+        lambda: saved({"w": torch.zeros(20).as_strided((10, 10), (1, 1))}),
+    ),
     "no tensors": ("state_dict_missing", lambda: saved({"epoch": 3})),
     "a lone tensor": ("state_dict_missing", lambda: saved(torch.ones(3))),
     "numbers for names": ("state_dict_missing", lambda: saved({1: torch.ones(3)})),
@@ -225,6 +233,13 @@ def test_what_is_no_plain_state_dict_is_refused_by_name(
 ) -> None:
     code, make = FOREIGN[name]
     refused(code, lambda: checkpoints.read(intake.write("bad", make()), sandbox.LIMITS))
+
+
+def test_tensors_that_share_memory_are_parted(intake: Any) -> None:
+    tied = torch.ones(4)
+    path = intake.write("tied.pt", saved({"a": tied, "b": tied, "c": tied[:2]}))
+    found = checkpoints.read(path, sandbox.LIMITS)
+    assert len({tensor.data_ptr() for tensor in found.values()}) == 3
 
 
 def test_the_tensor_that_is_not_finite_is_named(intake: Any, refused: Callable[..., Any]) -> None:

@@ -44,6 +44,7 @@ def test_parts_are_stored_plain_and_aligned_so_that_they_can_be_mapped(
     assert [info.filename for info in infos] == ["x.npy", "y.npy", "rows.npy"]
     for info in infos:
         assert info.compress_type == zipfile.ZIP_STORED
+        assert info.date_time == (1980, 1, 1, 0, 0, 0)
         head = path.read_bytes()[info.header_offset :][:30]
         start = info.header_offset + 30 + head[26] + head[28] + 256 * (head[27] + head[29])
         assert start % 64 == 0

@@ -69,7 +69,22 @@ def at(position: int, replacement: bytes) -> bytes:
     return WHOLE[:position] + replacement + WHOLE[position + len(replacement) :]
 
 
+def quoted() -> bytes:
+    """a.txt, whose content is b.txt with its header; the directory lists both."""
+    inner = pack({"b.txt": b"BBBB"})
+    hidden = inner[: inner.index(b"PK\x01\x02")]
+    outer = pack({"a.txt": hidden})
+    directory, end = outer.index(b"PK\x01\x02"), outer.index(b"PK\x05\x06")
+    offset = outer.index(hidden).to_bytes(4, "little")
+    record = bytearray(inner[inner.index(b"PK\x01\x02") : inner.index(b"PK\x05\x06")])
+    record[42:46] = offset
+    records = outer[directory:end] + bytes(record)
+    tail = outer[end : end + 8] + b"\x02\0\x02\0" + len(records).to_bytes(4, "little")
+    return outer[:directory] + records + tail + directory.to_bytes(4, "little") + b"\0\0"
+
+
 BAD: dict[str, bytes] = {
+    "an entry within another": quoted(),
     "cut": WHOLE[:-1],
     "a tail": WHOLE + b"x",
     "something before": b"x" * 64 + WHOLE,
