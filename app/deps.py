@@ -60,9 +60,9 @@ def wait_seconds(request: Request) -> float:
     """N of `Prefer: wait=N`, at most 60; 0 without one (RFC 7240 says: ignore what is unknown)."""
     for header in request.headers.getlist("prefer"):
         for preference in header.split(","):
-            name, _, value = preference.partition("=")
-            if name.strip().lower() == "wait" and value.strip().isdigit():
-                return min(float(value.strip()), 60.0)
+            name, _, value = (part.strip() for part in preference.partition("="))
+            if name.lower() == "wait" and value.isascii() and value.isdecimal():
+                return min(float(value), 60.0)
     return 0.0
 
 

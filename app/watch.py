@@ -3,16 +3,22 @@
 from __future__ import annotations
 
 import asyncio
+import logging
+import sys
 from collections import Counter
 from typing import Any
 
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import select
+from sqlalchemy.exc import SQLAlchemyError
 
 from core.db import Database
 from core.tables import Dataset, Job, Teacher
 
+log = logging.getLogger(__name__)
+
 LOOK_SECONDS = 0.2
+GONE = (sys.maxsize, "failed")
 ENDED = frozenset({"succeeded", "failed", "cancelled", "ready", "rejected"})
 
 Kind = type[Job] | type[Teacher] | type[Dataset]
@@ -58,17 +64,25 @@ class Watcher:
         if object_id not in self._seen:
             return False
         version, status = self._seen[object_id]
-        return status in ENDED if changed_from is None else version != changed_from
+        return status in ENDED if changed_from is None else version > changed_from
 
     async def _look(self) -> None:
         while self._watched:
             wanted = list(self._watched)
-            found = await run_in_threadpool(self._versions, wanted)
-            gone = {key[1]: (-1, "failed") for key in wanted if key[1] not in found}
-            async with self._changed:
-                self._seen.update(found | gone)
-                self._changed.notify_all()
+            try:
+                found = await run_in_threadpool(self._versions, wanted)
+            except SQLAlchemyError as error:
+                log.warning("cannot look whether objects have changed: %s", error)
+            else:
+                gone = {key[1]: GONE for key in wanted if key[1] not in found}
+                await self._tell(found | gone)
             await asyncio.sleep(LOOK_SECONDS)
+
+    async def _tell(self, found: dict[str, tuple[int, str]]) -> None:
+        async with self._changed:
+            watched = {key[1] for key in self._watched}  # some have stopped waiting meanwhile
+            self._seen.update({key: value for key, value in found.items() if key in watched})
+            self._changed.notify_all()
 
     def _versions(self, wanted: list[tuple[Kind, str]]) -> dict[str, tuple[int, str]]:
         found: dict[str, tuple[int, str]] = {}

@@ -49,6 +49,16 @@ def get(session: Session, kind: type[T], tenant: str, object_id: str) -> T:
     return found
 
 
+def get_locked(session: Session, kind: type[T], tenant: str, object_id: str) -> T:
+    """An object of a tenant that nobody else changes until the transaction ends.
+
+    Raises:
+        NotFound: if there is none; another tenant's looks the same.
+    """
+    session.get(kind, object_id, with_for_update=True)
+    return get(session, kind, tenant, object_id)
+
+
 def create_teacher(session: Session, tenant: str, spec: TeacherSpec) -> Teacher:
     """Take a teacher in: an intake run for its bytes, or a job that trains it."""
     teacher = Teacher(
@@ -57,7 +67,7 @@ def create_teacher(session: Session, tenant: str, spec: TeacherSpec) -> Teacher:
         name=spec.name,
         labels=spec.metadata,
         status="validating",
-        spec=spec.model_dump(mode="json"),
+        spec=_as_sent(spec),
         trained_on={"seen": spec.model_dump(mode="json")["trained_on"]},
         classes=list(spec.classes) if spec.classes else None,
     )
@@ -71,6 +81,18 @@ def create_teacher(session: Session, tenant: str, spec: TeacherSpec) -> Teacher:
     return teacher
 
 
+def _as_sent(spec: TeacherSpec | DatasetSpec) -> dict[str, Any]:
+    """A specification as JSON, its `input` without defaults.
+
+    A size alone leaves gray images gray; "rgb" in so many words makes them rgb. Intake
+    must be able to tell the one from the other.
+    """
+    dumped = spec.model_dump(mode="json")
+    if spec.input is not None:
+        dumped["input"] = spec.input.model_dump(mode="json", exclude_unset=True)
+    return dumped
+
+
 def create_dataset(session: Session, tenant: str, spec: DatasetSpec) -> Dataset:
     """Take a dataset in: an intake run decodes and splits it."""
     dataset = Dataset(
@@ -79,7 +101,7 @@ def create_dataset(session: Session, tenant: str, spec: DatasetSpec) -> Dataset:
         name=spec.name,
         labels=spec.metadata,
         status="validating",
-        spec=spec.model_dump(mode="json"),
+        spec=_as_sent(spec),
     )
     session.add(dataset)
     session.flush()
@@ -96,7 +118,7 @@ def delete_teacher(session: Session, tenant: str, teacher_id: str) -> None:
         InUse: if a job names it.
         NotFound: if there is none.
     """
-    teacher = get(session, Teacher, tenant, teacher_id)
+    teacher = get_locked(session, Teacher, tenant, teacher_id)
     _refuse_if_used(session, Job.teacher == teacher_id)
     if teacher.job is not None and teacher.status == "training":
         raise InUse("A job is training it; cancel that job first.", used_by=[teacher.job])
@@ -111,7 +133,7 @@ def delete_dataset(session: Session, tenant: str, dataset_id: str) -> None:
         InUse: if a job names it.
         NotFound: if there is none.
     """
-    dataset = get(session, Dataset, tenant, dataset_id)
+    dataset = get_locked(session, Dataset, tenant, dataset_id)
     _refuse_if_used(session, Job.dataset == dataset_id)
     files.release(session, dataset_id)
     session.delete(dataset)
@@ -124,7 +146,7 @@ def delete_student(session: Session, tenant: str, student_id: str) -> None:
         NotFound: if there is none.
         InUse: if its job is still running.
     """
-    student = get(session, Student, tenant, student_id)
+    student = get_locked(session, Student, tenant, student_id)
     job = session.get(Job, student.job)
     if job is not None and job.status not in jobs.TERMINAL:
         raise InUse("Its job has not ended; cancel it first.", used_by=[student.job])
@@ -134,7 +156,7 @@ def delete_student(session: Session, tenant: str, student_id: str) -> None:
 
 def delete_job(session: Session, tenant: str, job_id: str, *, cascade: bool) -> None:
     """Forget a job that is over; `cascade` takes its students too."""
-    job = jobs.require_over(get(session, Job, tenant, job_id))
+    job = jobs.require_over(get_locked(session, Job, tenant, job_id))
     if cascade:
         for student in session.scalars(select(Student).where(Student.job == job_id)):
             files.release(session, student.id)

@@ -3,28 +3,28 @@
 from __future__ import annotations
 
 import time
+from typing import Any
 
 from sqlalchemy import delete, exists, select
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
 from core.tables import Conversion, File, FileUse
 
 
 def note(session: Session, sha256: str, size: int) -> None:
-    """Record that a file is in the storage; an old one becomes young again."""
-    known = session.get(File, sha256)
-    if known is None:
-        session.add(File(sha256=sha256, bytes=size))
-        session.flush()
-    else:
-        known.touched_at = time.time()
+    """Record that a file is in the storage; an old one becomes young again.
+
+    Its row stays locked until the transaction ends, so that it isn't collected meanwhile.
+    """
+    row = {"sha256": sha256, "bytes": size, "touched_at": time.time()}
+    _write(session, File, row, key=["sha256"], anew="touched_at")
 
 
 def use(session: Session, sha256: str, owner: str, role: str) -> None:
-    """Record that `owner` needs a file."""
-    if session.get(FileUse, (sha256, owner, role)) is None:
-        session.add(FileUse(sha256=sha256, owner=owner, role=role))
-        session.flush()
+    """Record that `owner` needs a file, or needs it still."""
+    row = {"sha256": sha256, "owner": owner, "role": role, "created_at": time.time()}
+    _write(session, FileUse, row, key=["sha256", "owner", "role"], anew="created_at")
 
 
 def release(session: Session, owner: str, *, role: str | None = None) -> None:
@@ -33,10 +33,32 @@ def release(session: Session, owner: str, *, role: str | None = None) -> None:
     session.execute(query if role is None else query.where(FileUse.role == role))
 
 
-def forget(session: Session, sha256: str, owner: str) -> None:
-    """`owner` needs this file no longer, and nobody else ever did: take it out of the books."""
+def forget(session: Session, sha256: str, owner: str) -> bool:
+    """`owner` needs this file no longer.
+
+    Returns:
+        Whether nobody else does: then it's out of the books, and the bytes may go.
+    """
     session.execute(delete(FileUse).where(FileUse.owner == owner, FileUse.sha256 == sha256))
-    session.execute(delete(File).where(File.sha256 == sha256))
+    gone = delete(File).where(File.sha256 == sha256, ~_needed()).returning(File.sha256)
+    return session.scalars(gone).one_or_none() is not None
+
+
+def forget_upload(session: Session, tenant: str, sha256: str) -> None:
+    """A tenant's upload, and what it was converted to for it, are needed no longer."""
+    session.execute(
+        delete(FileUse).where(FileUse.owner == upload_owner(tenant), FileUse.sha256 == sha256)
+    )
+    ours = converted(session, tenant, sha256)
+    of_it = (Conversion.tenant == tenant, Conversion.source == sha256)
+    session.execute(delete(Conversion).where(*of_it))
+    others = select(Conversion).where(Conversion.tenant == tenant, Conversion.sha256 == ours)
+    if ours is not None and session.scalars(others.limit(1)).one_or_none() is None:
+        session.execute(
+            delete(FileUse).where(
+                FileUse.owner == _conversion_owner(tenant), FileUse.sha256 == ours
+            )
+        )
 
 
 def uploaded(session: Session, tenant: str, sha256: str) -> bool:
@@ -72,7 +94,7 @@ def drop_original(session: Session, tenant: str, source: str, ours: str) -> None
             )
         )
     # The conversion outlives the teacher: a later POST of the same digest reuses it.
-    use(session, ours, f"conversion:{tenant}", "content")
+    use(session, ours, _conversion_owner(tenant), "content")
 
 
 def expire_uploads(session: Session, older_than: float) -> None:
@@ -88,13 +110,34 @@ def expire_uploads(session: Session, older_than: float) -> None:
 
 def collect(session: Session, *, untouched_since: float, limit: int = 200) -> list[str]:
     """Take out of the books the files that nobody needs; the caller then deletes the bytes."""
-    needed = exists().where(FileUse.sha256 == File.sha256)
-    query = select(File.sha256).where(File.touched_at < untouched_since, ~needed).limit(limit)
-    gone = list(session.scalars(query))
-    session.execute(delete(File).where(File.sha256.in_(gone), ~needed))
-    return gone
+    idle = (File.touched_at < untouched_since, ~_needed())
+    some = select(File.sha256).where(*idle).limit(limit).scalar_subquery()
+    # The conditions stand in the DELETE too: it meets the row as whoever noted it left it.
+    gone = delete(File).where(File.sha256.in_(some), *idle).returning(File.sha256)
+    return list(session.scalars(gone))
 
 
 def upload_owner(tenant: str) -> str:
     """The owner under which a tenant's uploads are kept."""
     return f"upload:{tenant}"
+
+
+def _conversion_owner(tenant: str) -> str:
+    return f"conversion:{tenant}"
+
+
+def _needed() -> Any:
+    return exists().where(FileUse.sha256 == File.sha256)
+
+
+def _write(
+    session: Session, table: type[File | FileUse], row: dict[str, Any], *, key: list[str], anew: str
+) -> None:
+    """Insert a row, or give the one that is there a new time; safe against a twin at work."""
+    dialect = session.get_bind().dialect.name
+    insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
+    written = insert(table).values(row)
+    session.execute(
+        written.on_conflict_do_update(index_elements=key, set_={anew: row[anew]}),
+        execution_options={"synchronize_session": False},
+    )

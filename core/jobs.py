@@ -87,6 +87,13 @@ def input_changed(session: Session, *, teacher: str = "", dataset: str = "") -> 
 def cancel(session: Session, job: Job) -> Job:
     """Cancel a job; asked again it changes nothing.
 
+    Args:
+        session: a writing transaction.
+        job: the job, locked: a finish that comes first wins.
+
+    Returns:
+        The job.
+
     Raises:
         JobIsOver: if it has ended otherwise.
     """
@@ -192,7 +199,8 @@ def succeed(session: Session, job: Job, result: dict[str, Any], report: dict[str
 def add_progress(session: Session, job_id: str) -> None:
     """Sum up where a job's training runs stand."""
     totals = select(func.coalesce(func.sum(Run.step), 0), func.coalesce(func.max(Run.epoch), 0))
-    step, epoch = session.execute(totals.where(Run.job == job_id, Run.kind == "train")).one()
+    found = session.execute(totals.where(Run.job == job_id, Run.kind == "train")).one()
+    step, epoch = int(found[0]), int(found[1])  # PostgreSQL sums integers to a decimal
     job = session.get(Job, job_id)
     if job is None or job.status in TERMINAL:
         return
@@ -201,7 +209,7 @@ def add_progress(session: Session, job_id: str) -> None:
         eta = (time.time() - job.training_at) * max(job.steps - step, 0) / step
     session.execute(
         update(Job)
-        .where(Job.id == job_id)
+        .where(Job.id == job_id, Job.status.not_in(TERMINAL))
         .values(step=step, epoch=epoch, eta_seconds=eta, version=Job.version + 1)
         .execution_options(synchronize_session=False)
     )
@@ -226,10 +234,13 @@ def require_usable(session: Session, tenant: str, spec: JobSpec) -> tuple[Teache
         ReferenceNotFound: if one isn't there.
         ReferenceRejected: if one was rejected.
     """
-    teacher = session.get(Teacher, spec.teachers[0].id) if spec.teachers else None
+    # Shared locks: neither is deleted, or gets ready unnoticed, while a job is made that names it.
+    shared: Any = {"read": True}
+    teacher = None
     if spec.teachers:
+        teacher = session.get(Teacher, spec.teachers[0].id, with_for_update=shared)
         _require(teacher, tenant, "teacher", spec.teachers[0].id, "teachers.0.id")
-    dataset = session.get(Dataset, spec.dataset)
+    dataset = session.get(Dataset, spec.dataset, with_for_update=shared)
     _require(dataset, tenant, "dataset", spec.dataset, "dataset")
     if dataset is None:
         raise ReferenceNotFound

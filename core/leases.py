@@ -32,16 +32,22 @@ class Lease:
 def take(
     session: Session, *, worker: str, device: str, devices: tuple[str, ...], lease_seconds: float
 ) -> Lease | None:
-    """Claim the first run in line; None if there is none."""
-    run = runs.claim(
-        session, worker=worker, device=device, devices=devices, lease_seconds=lease_seconds
-    )
-    if run is None:
-        return None
-    job = _job(session, run)
-    if job is not None:
-        jobs.run_claimed(session, job, run)
-    return Lease(run=run, fence=run.fence, lease_seconds=lease_seconds)
+    """Claim the first run in line; None if there is none.
+
+    Its job is locked first, as wherever a queued run is changed: two transactions that
+    lock in different orders would wait for each other.
+    """
+    while (first := runs.first_in_line(session, devices)) is not None:
+        job = _locked(session, first.job)
+        run = runs.claim(
+            session, first.run, worker=worker, device=device, devices=devices,
+            lease_seconds=lease_seconds,
+        )  # fmt: skip
+        if run is not None:
+            if job is not None:
+                jobs.run_claimed(session, job, run)
+            return Lease(run=run, fence=run.fence, lease_seconds=lease_seconds)
+    return None
 
 
 def beat(session: Session, lease: Lease, progress: runs.Progress | None) -> Order:
@@ -82,7 +88,7 @@ def succeed(
     if run is None:
         return None
     job = _job(session, run)
-    if job is not None and (job.status == "cancelling" or job.status in jobs.TERMINAL):
+    if job is not None and _is_called_off(job):
         return _end_cancelled(session, run, job)  # a finish that races a cancel loses
     for file in listed:
         files.note(session, file["sha256"], file["bytes"])
@@ -115,15 +121,16 @@ def cancel(session: Session, lease: Lease) -> list[str] | None:
 def give_back(session: Session, lease: Lease, *, reason: str) -> None:
     """Requeue a run that was interrupted on purpose; it costs nothing."""
     run = runs.held(session, lease.run.id, lease.fence)
-    if run is not None:
-        runs.requeue(run, counted=False)
-        events.add(session, run.job, "run_requeued", reason, run=run.id)
+    if run is None or _ended_with_its_job(session, run):
+        return
+    runs.requeue(run, counted=False)
+    events.add(session, run.job, "run_requeued", reason, run=run.id)
 
 
 def lose(session: Session, lease: Lease, *, reason: str) -> None:
     """Requeue a run whose trainer died; too often without progress, and it fails."""
     run = runs.held(session, lease.run.id, lease.fence)
-    if run is not None:
+    if run is not None and not _ended_with_its_job(session, run):
         _lose(session, run, reason)
 
 
@@ -142,12 +149,22 @@ def expire(session: Session, *, worker: str | None = None) -> int:
         select(Run).where(which).order_by(Run.id).limit(100).with_for_update(skip_locked=True)
     ).all()
     for run in found:
-        job = _job(session, run)
-        if job is not None and (job.status == "cancelling" or job.status in jobs.TERMINAL):
-            _end_cancelled(session, run, job)
-        else:
+        if not _ended_with_its_job(session, run):
             _lose(session, run, "Its worker fell silent.")
     return len(found)
+
+
+def _is_called_off(job: Job) -> bool:
+    return job.status == "cancelling" or job.status in jobs.TERMINAL
+
+
+def _ended_with_its_job(session: Session, run: Run) -> bool:
+    """A run whose job needs it no longer isn't requeued: it ends, whether or not anybody works."""
+    job = _job(session, run)
+    if job is None or not _is_called_off(job):
+        return False
+    _end_cancelled(session, run, job)
+    return True
 
 
 def _lose(session: Session, run: Run, reason: str) -> None:
@@ -178,8 +195,10 @@ def _end_cancelled(session: Session, run: Run, job: Job | None) -> list[str]:
 
 
 def _drop_checkpoints(session: Session, run: Run) -> list[str]:
+    hashes = dict.fromkeys(runs.drop_checkpoints(session, run.id))
+    gone = [sha256 for sha256 in hashes if files.forget(session, sha256, run.id)]
     files.release(session, run.id)
-    return runs.drop_checkpoints(session, run.id)
+    return gone
 
 
 def _publish(
@@ -250,6 +269,10 @@ def _taken_in(session: Session, run: Run) -> Teacher | Dataset:
 
 
 def _job(session: Session, run: Run) -> Job | None:
-    if run.job is None:
+    return _locked(session, run.job)
+
+
+def _locked(session: Session, job: str | None) -> Job | None:
+    if job is None:
         return None
-    return session.scalars(select(Job).where(Job.id == run.job).with_for_update()).one_or_none()
+    return session.scalars(select(Job).where(Job.id == job).with_for_update()).one_or_none()

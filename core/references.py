@@ -30,16 +30,25 @@ def resolve(uri: str, roots: tuple[Path, ...]) -> Path:
         PathNotAllowed: if it lies outside the roots, links followed.
         ReferenceNotFound: if it isn't there.
     """
-    named = Path(unquote(urlsplit(uri).path))
-    real = named.resolve()
+    try:
+        real = Path(unquote(urlsplit(uri).path)).resolve()
+    except (ValueError, OSError, RuntimeError) as error:  # a NUL, or links in a circle
+        raise ReferenceNotFound(f"There is no {uri}.", field="uri") from error
     if not any(real.is_relative_to(root.resolve()) for root in roots):
         allowed = ", ".join(str(root) for root in roots)
         raise PathNotAllowed(
             f"file:// may name what lies below {allowed} (STILLHOUSE_ALLOWED_ROOTS).", field="uri"
         )
-    if not real.exists():
+    if not _exists(real):
         raise ReferenceNotFound(f"There is no {uri}.", field="uri")
     return real
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a name that no file system takes, or a folder that is not ours to read
+        return False
 
 
 def _references(source: BlobRef | UriRef | FilesRef | PartSources | None) -> Iterator[UriRef]:

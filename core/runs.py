@@ -16,7 +16,7 @@ import time
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, Select, and_, delete, or_, select, update
+from sqlalchemy import ColumnElement, and_, delete, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import ids
@@ -35,6 +35,14 @@ class Progress:
     step: int
     steps: int
     epoch: int
+
+
+@dataclass(frozen=True, slots=True)
+class InLine:
+    """A run that can be claimed, and its job."""
+
+    run: str
+    job: str | None
 
 
 def add_intake(
@@ -131,20 +139,25 @@ def waiting(session: Session, devices: tuple[str, ...], *, at_most: int) -> int:
     return len(session.scalars(select(Run.id).where(claimable(devices)).limit(at_most)).all())
 
 
-def claim(
-    session: Session, *, worker: str, device: str, devices: tuple[str, ...], lease_seconds: float
-) -> Run | None:
-    """Take the lease of the first run in line, by compare-and-set; None if there is none."""
-    first: Select[str] = (
-        select(Run.id)
+def first_in_line(session: Session, devices: tuple[str, ...]) -> InLine | None:
+    """The run that is claimed next; None if there is none."""
+    found = session.execute(
+        select(Run.id, Run.job)
         .where(claimable(devices))
         .order_by(Run.priority.desc(), Run.id)
         .limit(1)
-        .with_for_update(skip_locked=True)
-    )
+    ).one_or_none()
+    return None if found is None else InLine(run=found.id, job=found.job)
+
+
+def claim(
+    session: Session, run_id: str, *, worker: str, device: str, devices: tuple[str, ...],
+    lease_seconds: float,
+) -> Run | None:  # fmt: skip
+    """Take the lease of a run by compare-and-set; None if somebody else was faster."""
     return session.scalars(
         update(Run)
-        .where(Run.id == first.scalar_subquery(), claimable(devices))
+        .where(Run.id == run_id, claimable(devices))
         .values(
             status="running",
             fence=Run.fence + 1,
@@ -201,19 +214,17 @@ def end(
         run.step = run.steps
 
 
-def requeue(run: Run, *, counted: bool, delay_seconds: float = 0.0) -> None:
+def requeue(run: Run, *, counted: bool) -> None:
     """Give a run back to the queue.
 
     Args:
         run: a running run.
         counted: whether this is a loss, which only progress forgives.
-        delay_seconds: it can't be claimed before.
     """
     if counted:
         run.losses = 1 if run.step > run.lost_step else run.losses + 1
         run.lost_step = max(run.step, run.lost_step)
     run.status, run.worker, run.fence = "queued", None, run.fence + 1
-    run.not_before = time.time() + delay_seconds if delay_seconds else 0.0
 
 
 def cancel_queued(session: Session, job: str) -> None:

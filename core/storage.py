@@ -52,6 +52,7 @@ class Incoming:
         Raises:
             StorageFull: if the disk is.
         """
+        self._storage.require_room(0)
         try:
             for chunk in chunks:
                 view = memoryview(chunk)
@@ -107,9 +108,20 @@ class Storage:
         Raises:
             StorageFull: if it wouldn't leave `min_free_bytes` free.
         """
-        if shutil.disk_usage(self.root).free - expected_bytes < self.min_free_bytes:
-            raise StorageFull
+        self.require_room(expected_bytes)
         return Incoming(self)
+
+    def require_room(self, size: int) -> None:
+        """Refuse what wouldn't leave `min_free_bytes` free.
+
+        Args:
+            size: bytes that are to come.
+
+        Raises:
+            StorageFull: if there's no room for them.
+        """
+        if shutil.disk_usage(self.root).free - size < self.min_free_bytes:
+            raise StorageFull
 
     def adopt(self, path: Path, sha256: str) -> None:
         """Move a hashed and synced file of the same disk in under its hash.
@@ -123,7 +135,9 @@ class Storage:
         """
         target = self.path(sha256)
         try:
-            target.parent.mkdir(exist_ok=True)
+            if not target.parent.is_dir():
+                target.parent.mkdir(exist_ok=True)
+                _sync_folder(target.parent.parent)
             path.replace(target)
             _sync_folder(target.parent)
         except OSError as error:

@@ -73,7 +73,7 @@ def finish(
         student.version += 1
         for file in own:
             files.use(session, file["sha256"], student.id, "content")
-    dataset = session.get(Dataset, job.dataset)
+    dataset = session.get(Dataset, job.dataset, with_for_update=True)
     if dataset is not None:
         dataset.test_opened += 1
         dataset.version += 1

@@ -36,7 +36,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def migrated_postgres(postgres_server: str) -> str:
     url = servers.fresh_postgres_database(postgres_server)
     migrate.upgrade(url)
-    return url.rpartition("/")[2].partition("?")[0]
+    return url.partition("?")[0].rpartition("/")[2]
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -204,9 +204,7 @@ class TrainerRun:
                 session, run, step=message.get("step", 0), sha256=listed["sha256"],
                 size=listed["bytes"],
             )  # fmt: skip
-            for sha256 in gone:
-                files.forget(session, sha256, run.id)
-            return gone
+            return [sha256 for sha256 in gone if files.forget(session, sha256, run.id)]
 
         for sha256 in self._bench.write(write):
             self._bench.storage.delete(sha256)

@@ -12,6 +12,7 @@ import math
 from typing import Any
 
 from fastapi import Request
+from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import errors
@@ -58,6 +59,8 @@ class Bodies:
                 body = await self._read(request)
                 scope["stillhouse.body_sha256"] = hashlib.sha256(body).hexdigest()
                 receive = _replay(body, receive)
+        except ClientDisconnect:
+            return  # nobody is left to answer
         except StillhouseError as error:
             await errors.respond(request, error)(scope, receive, send_with_id)
             return

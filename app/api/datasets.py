@@ -65,7 +65,7 @@ def patch(
 ) -> Response:
     """Change name and metadata."""
     with state.database.write() as session:
-        row = catalog.get(session, Dataset, tenant, dataset_id)
+        row = catalog.get_locked(session, Dataset, tenant, dataset_id)
         patching.apply(row, changes)
     return answers.one(request, row, schemas.dataset(row))
 
@@ -97,9 +97,8 @@ def splits(dataset_id: str, request: Request, state: StateDep, tenant: Tenant) -
     return Response(body, media_type="application/json", headers={"ETag": tag})
 
 
-@router.api_route(
-    "/{dataset_id}/parts/{part}.npz", methods=["GET", "HEAD"], operation_id="get_dataset_part"
-)
+@router.head("/{dataset_id}/parts/{part}.npz", include_in_schema=False)
+@router.get("/{dataset_id}/parts/{part}.npz", operation_id="get_dataset_part")
 def part(
     dataset_id: str,
     part: Literal["train", "validation", "test"],

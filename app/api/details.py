@@ -8,9 +8,10 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.responses import JSONResponse, PlainTextResponse
 from sqlalchemy import select
+from sqlalchemy.orm import Session
 
 from app.api import answers, schemas
-from app.deps import After, Limit, State, StateDep, Tenant
+from app.deps import After, Limit, StateDep, Tenant
 from core import catalog, events, runs, students
 from core.tables import Job, LogChunk, Metric, Run, Student
 from stillhouse.errors import NotAvailable, NotFound
@@ -93,7 +94,7 @@ def job_logs(job_id: str, state: StateDep, tenant: Tenant) -> Response:
         catalog.get(session, Job, tenant, job_id)
         pieces = []
         for run in runs.of_job(session, job_id):
-            text = _log(state, run.id)
+            text = _log(session, run.id)
             if text:
                 where = " ".join(str(item) for item in (run.student, run.arm, run.seed) if item)
                 pieces.append(f"== {run.id} {run.kind} {where}".rstrip() + f"\n{text}")
@@ -110,9 +111,9 @@ def run_log(
     """A run's log, or its last lines."""
     with state.database.read() as session:
         found = session.get(Run, run_id)
-    if found is None or found.tenant != tenant:
-        raise NotFound(f"There is no run '{run_id[:64]}'.")
-    text = _log(state, run_id)
+        if found is None or found.tenant != tenant:
+            raise NotFound(f"There is no run '{run_id[:64]}'.")
+        text = _log(session, run_id)
     if tail is not None:
         text = "".join(text.splitlines(keepends=True)[-tail:])
     return PlainTextResponse(text)
@@ -165,10 +166,9 @@ def best(
     return answers.one(request, row, schemas.student(row))
 
 
-def _log(state: State, run_id: str) -> str:
-    with state.database.read() as session:
-        query = select(LogChunk.text).where(LogChunk.run == run_id).order_by(LogChunk.id)
-        return "".join(session.scalars(query))
+def _log(session: Session, run_id: str) -> str:
+    query = select(LogChunk.text).where(LogChunk.run == run_id).order_by(LogChunk.id)
+    return "".join(session.scalars(query))
 
 
 def _thin(points: list[list[Any]], most: int) -> list[list[Any]]:

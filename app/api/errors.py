@@ -73,6 +73,8 @@ def respond(request: Request, error: StillhouseError) -> JSONResponse:
         headers["x-should-retry"] = "false"
     if status == 503 or isinstance(error, errors.RequestInFlight):
         headers["Retry-After"] = RETRY_AFTER_SECONDS
+    if isinstance(error, errors.RangeNotSatisfiable) and "size" in error.extra:
+        headers["Content-Range"] = f"bytes */{error.extra['size']}"
     return JSONResponse(
         body | error.extra, status, headers=headers, media_type="application/problem+json"
     )
@@ -113,7 +115,10 @@ def install(app: FastAPI) -> None:
             405: errors.MethodNotAllowed(),
             400: errors.Malformed(str(error.detail)),
         }
-        return respond(request, known.get(error.status_code, errors.Malformed(str(error.detail))))
+        found = known.get(error.status_code, errors.Malformed(str(error.detail)))
+        response = respond(request, found)
+        response.headers.update(error.headers or {})  # Allow, with a 405
+        return response
 
     @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)

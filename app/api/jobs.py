@@ -20,7 +20,7 @@ from stillhouse.spec import JobSpec
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
-_METADATA = re.compile(r"^metadata\[(.{1,64})\]$")
+_METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 MAX_POSITION = 1_000  # counting further would make a status read cost what the queue is long
 
 
@@ -82,7 +82,7 @@ def patch(
 ) -> Response:
     """Change name, metadata and priority."""
     with state.database.write() as session:
-        row = catalog.get(session, Job, tenant, job_id)
+        row = catalog.get_locked(session, Job, tenant, job_id)
         patching.apply(row, changes)
         if changes.metadata is not None:
             _relabel(session, row)
@@ -95,7 +95,7 @@ def patch(
 def cancel(job_id: str, request: Request, state: StateDep, tenant: Tenant) -> Response:
     """Cancel a job."""
     with state.database.write() as session:
-        jobs.cancel(session, catalog.get(session, Job, tenant, job_id))
+        jobs.cancel(session, catalog.get_locked(session, Job, tenant, job_id))
     return _answer(request, state, tenant, job_id, 202)
 
 
@@ -153,7 +153,7 @@ def _filtered(
     if dataset is not None:
         query = query.where(Job.dataset == dataset)
     for name, value in request.query_params.multi_items():
-        found = _METADATA.match(name)
+        found = _METADATA.fullmatch(name)
         if found is not None:
             label = aliased(JobLabel)
             query = query.join(

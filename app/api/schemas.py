@@ -79,7 +79,7 @@ def job(row: Job, ahead: int | None = None, *, worker_lives: bool = True) -> Ans
 
     Args:
         row: the job.
-        ahead: how many queued jobs stand before it; None where it doesn't matter.
+        ahead: how many queued jobs stand before it; None in a list, where nobody counts.
         worker_lives: whether any worker was seen lately.
     """
     fraction = min(row.step / row.steps, 1.0) if row.steps else 0.0
@@ -116,7 +116,10 @@ def _waiting(row: Job, ahead: int | None, *, worker_lives: bool) -> Answer | Non
         return {"code": "inputs", "position": 0, "message": message}
     if row.status == "preparing":
         return None
-    position = (ahead or 0) + 1
+    if ahead is None:
+        message = "It is in line; its own address says at which place."
+        return {"code": "queue", "position": 0, "message": message}
+    position = ahead + 1
     if not worker_lives:
         message = "No worker has been seen lately; start one."
         return {"code": "no_worker", "position": position, "message": message}

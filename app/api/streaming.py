@@ -85,13 +85,13 @@ def _range(request: Request, tag: str, size: int) -> tuple[int, int] | None:
         return None  # several ranges, or another unit: RFC 9110 lets us answer the whole
     first, last = found.groups()
     if len(first) > 20 or len(last) > 20:
-        raise RangeNotSatisfiable(f"The file has {size} bytes.")
+        raise RangeNotSatisfiable(f"The file has {size} bytes.", size=size)
     if first == "":
         start, end = max(size - int(last), 0), size
     else:
         start, end = int(first), min(int(last) + 1, size) if last else size
     if start >= end:
-        raise RangeNotSatisfiable(f"The file has {size} bytes.")
+        raise RangeNotSatisfiable(f"The file has {size} bytes.", size=size)
     return start, end
 
 

@@ -57,14 +57,13 @@ def patch(
 ) -> Response:
     """Change name and metadata."""
     with state.database.write() as session:
-        row = catalog.get(session, Student, tenant, student_id)
+        row = catalog.get_locked(session, Student, tenant, student_id)
         patching.apply(row, changes)
     return answers.one(request, row, schemas.student(row))
 
 
-@router.api_route(
-    "/{student_id}/files/{path:path}", methods=["GET", "HEAD"], operation_id="get_student_file"
-)
+@router.head("/{student_id}/files/{path:path}", include_in_schema=False)
+@router.get("/{student_id}/files/{path:path}", operation_id="get_student_file")
 def file(student_id: str, path: str, request: Request, state: StateDep, tenant: Tenant) -> Response:
     """One file; whole, or one range of it."""
     with state.database.read() as session:

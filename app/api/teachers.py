@@ -58,7 +58,7 @@ def patch(
 ) -> Response:
     """Change name and metadata."""
     with state.database.write() as session:
-        patching.apply(catalog.get(session, Teacher, tenant, teacher_id), changes)
+        patching.apply(catalog.get_locked(session, Teacher, tenant, teacher_id), changes)
     return _answer(request, state, tenant, teacher_id)
 
 

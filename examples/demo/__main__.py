@@ -122,10 +122,8 @@ def _show(result: Json) -> None:
     out.print()
     out.print(report.table(result))
     out.print()
-    for comparison in result["comparisons"]:
-        out.print(comparison["sentence"], soft_wrap=True)
-    for warning in result["warnings"]:
-        out.print(f"warning: {warning['message']}", soft_wrap=True)
+    for line in report.sentences(result):
+        out.print(line, soft_wrap=True)
 
 
 def _agree(result: Json, *, best: Json, recomputed: Json, student: Path) -> bool:

@@ -43,6 +43,7 @@ def train_teacher(
         checkpoint: Where the state dict goes.
         progress: Called with the epochs done and in all.
     """
+    torch.set_num_threads(1)  # see `service`: a second one gains little here
     torch.manual_seed(0)
     images, labels = _tensors(file, rows)
     network: torch.nn.Module = timm.create_model("resnet18", num_classes=10, in_chans=1)

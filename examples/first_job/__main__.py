@@ -1,7 +1,7 @@
 """The files of the README's first job, made as a user would have made them.
 
-    python -m examples.first_job data digits.npz
-    python -m examples.first_job teacher digits.npz splits.json teacher.pt
+python -m examples.first_job data digits.npz
+python -m examples.first_job teacher digits.npz splits.json teacher.pt
 """
 
 from __future__ import annotations

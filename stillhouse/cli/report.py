@@ -24,10 +24,8 @@ def report(job: Annotated[str, typer.Argument(help="job_…")], *, as_json: AsJs
     result = found["result"]
     out = terminal.console()
     out.print(table(result))
-    for comparison in result["comparisons"]:
-        out.print(comparison["sentence"], soft_wrap=True)
-    for warning in result["warnings"]:
-        out.print(f"warning: {warning['message']} ({warning['code']})", soft_wrap=True)
+    for line in sentences(result):
+        out.print(line, soft_wrap=True)
     if result.get("best"):
         out.print(f"best: {result['best']['student']}, {result['best']['why']}", soft_wrap=True)
 
@@ -41,45 +39,43 @@ def table(result: Json) -> Table:
     for title in (f"test {metric}", "gap", "parameters", "bytes", "latency ms"):
         rows.add_column(title, justify="right")
     for teacher in result["teachers"]:
-        gap = _difference(_figure(teacher["train"], metric), _figure(teacher["test"], metric))
-        rows.add_row("teacher", "", _test(teacher, metric), _points(gap), *_sizes(teacher))
+        rows.add_row("teacher", "", *_quality(teacher, metric), *_sizes(teacher))
     for arm in result["arms"]:
-        gap = _figure(arm["gap"], metric)
-        rows.add_row(arm["student"], arm["arm"], _test(arm, metric), _points(gap), *_sizes(arm))
+        rows.add_row(arm["student"], arm["arm"], *_quality(arm, metric), *_sizes(arm))
     return rows
 
 
-def _figure(metrics: Json | None, metric: str) -> float | None:
-    """A metric's value, or its mean over seeds."""
-    value = (metrics or {}).get(metric)
-    if isinstance(value, Mapping):
-        value = value.get("mean")
-    return None if value is None else float(value)
+def sentences(result: Json) -> list[str]:
+    """What each comparison says, then the warnings."""
+    said = [f"{one['student']}: {one['sentence']}" for one in result["comparisons"]]
+    return said + [f"warning: {one['message']} ({one['code']})" for one in result["warnings"]]
 
 
-def _difference(train: float | None, test: float | None) -> float | None:
-    return None if train is None or test is None else train - test
+def _mean(value: Any) -> float | None:
+    """A figure of one network, or its mean over seeds."""
+    found = value.get("mean") if isinstance(value, Mapping) else value
+    return None if found is None else float(found)
 
 
-def _test(row: Json, metric: str) -> str:
-    mean = _figure(row["test"], metric)
+def _quality(row: Json, metric: str) -> tuple[str, str]:
+    gap = _mean(row.get("gap"))
+    return _test(row["test"].get(metric)), _count(None) if gap is None else f"{100 * gap:+.2f}"
+
+
+def _test(value: Any) -> str:
+    mean = _mean(value)
     if mean is None:
-        return "–"  # noqa: RUF001 - a dash where there is no figure
-    value = row["test"][metric]
+        return _count(None)
     spread = value.get("std") if isinstance(value, Mapping) else None
     return f"{mean:.2%}" if spread is None else f"{mean:.2%} ± {100 * spread:.2f}"
-
-
-def _points(gap: float | None) -> str:
-    return "–" if gap is None else f"{100 * gap:+.2f}"  # noqa: RUF001 - as above
 
 
 def _sizes(row: Json) -> tuple[str, str, str]:
     latencies = row.get("latency") or []
     single = next((one for one in latencies if one["batch"] == 1), None)
-    latency = "–" if single is None else f"{single['median_ms']:.2f}"  # noqa: RUF001 - as above
+    latency = _count(None) if single is None else f"{single['median_ms']:.2f}"
     return _count(row.get("parameters")), _count(row.get("bytes")), latency
 
 
 def _count(number: int | None) -> str:
-    return "–" if number is None else f"{number:,}"  # noqa: RUF001 - as above
+    return "–" if number is None else f"{number:,}"  # noqa: RUF001 - a dash where there is no figure

@@ -10,7 +10,7 @@ import typer
 from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from stillhouse import errors
-from stillhouse.cli import terminal
+from stillhouse.cli import report, terminal
 from stillhouse.cli.terminal import AsJson
 from stillhouse.client import Client
 
@@ -91,6 +91,6 @@ def _more(job: Mapping[str, Any]) -> str:
 
 def _conclude(job: Mapping[str, Any]) -> None:
     result = job.get("result") or {}
-    for comparison in result.get("comparisons") or []:
-        terminal.say(comparison["sentence"])
+    for line in report.sentences(result) if result else []:
+        terminal.say(line)
     terminal.say(f"`stillhouse report {job['id']}` shows the figures, `pull` brings the best.")

@@ -72,7 +72,7 @@ def test_every_run_succeeded_once(client: Client, finished: dict[str, Any]) -> N
 def test_curves_events_and_the_list_tell_the_same_job(
     client: Client, finished: dict[str, Any]
 ) -> None:
-    names = {curve["name"] for curve in client.metrics(finished["id"])["data"]}
+    names = {curve["name"] for curve in client.metrics(finished["id"])}
     assert {
         "loss", "loss.labels", "loss.soft_targets", "lr", "train_accuracy", "validation_accuracy",
         "validation_loss", "items_per_second",

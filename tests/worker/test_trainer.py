@@ -80,18 +80,16 @@ class Child:
 
 @pytest.fixture
 def child(tmp_path: Path) -> Iterator[Child]:
-    started = Child(tmp_path / "child.log")
-    yield started
-    started.close()
+    with contextlib.closing(Child(tmp_path / "child.log")) as started:
+        yield started
 
 
 @pytest.fixture(scope="module")
 def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Child]:
     """One process for all tests that leave it whole."""
-    started = Child(tmp_path_factory.mktemp("trainer") / "child.log")
-    assert started.hear() == {"type": "ready"}
-    yield started
-    started.close()
+    with contextlib.closing(Child(tmp_path_factory.mktemp("trainer") / "child.log")) as started:
+        assert started.hear()["type"] == "ready"
+        yield started
 
 
 def _digest(message: Message, name: str = "model.safetensors") -> str:
@@ -181,10 +179,10 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_bytes(
 ) -> None:
     spec = lab.spec(training=LONG)
     whole = shared.finish(lab.assignment(spec=spec))
-    assert child.hear() == {"type": "ready"}
+    assert child.hear()["type"] == "ready"
     child.tell(lab.assignment(spec=spec, checkpoint_seconds=0.0))
-    child.hear_until("metrics")
-    saved = child.hear_until("checkpoint")[-1]
+    heard = child.hear_until("metrics")
+    saved = [message for message in heard if message["type"] == "checkpoint"][-1]
     os.kill(child.process.pid, signal.SIGKILL)
     child.process.wait(PATIENCE_SECONDS)
     assert 0 < saved["step"] < 750
@@ -194,8 +192,14 @@ def test_a_killed_run_goes_on_from_its_checkpoint_to_the_same_bytes(
     assert resumed["result"]["history"] == whole["result"]["history"]
 
 
+def test_it_says_what_it_computes_on_and_which_networks_it_knows(child: Child) -> None:
+    ready = child.hear()
+    assert ready["extra"]["device"] in ("cpu", "cuda")
+    assert ["builtin", "resnet8"] in ready["extra"]["networks"]
+
+
 def test_it_ends_at_once_when_its_supervisor_is_gone(child: Child, lab: Lab) -> None:
-    assert child.hear() == {"type": "ready"}
+    assert child.hear()["type"] == "ready"
     child.tell(lab.assignment(spec=lab.spec(training=LONG)))
     child.hear_until("metrics")
     assert child.process.stdin is not None

@@ -80,19 +80,19 @@ def _run_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> It
     view = views.number(state.epoch, views=recipe.views, augment=recipe.augment)
     if course.teacher is not None:
         course.teacher.open_view(view, pulse=pulse)
-    rows = len(course.images.part)
-    shuffled = order.permutation(rows, seed=course.seed, epoch=state.epoch)
-    permutation = torch.from_numpy(shuffled).to(place)
+    shuffled = order.permutation(len(course.images.part), seed=course.seed, epoch=state.epoch)
+    permutation = torch.from_numpy(shuffled)
     labels = torch.from_numpy(np.array(course.images.part.labels)).to(place)
     state.network.train()
     batches, steps = course.batches, course.steps
     for start, stop in batches[state.batch :]:
         began = time.perf_counter()
-        index = permutation[start:stop]
         lr = recipe.lr * schedule.share(
             recipe.schedule, step=state.step, steps=steps, steps_per_epoch=len(batches)
         )
-        loss = _take_step(state, course=course, index=index, labels=labels[index], view=view, lr=lr)
+        loss = _take_step(
+            state, course=course, rows=permutation[start:stop], labels=labels, view=view, lr=lr
+        )
         state.step, state.batch = state.step + 1, state.batch + 1
         state.seen += stop - start
         state.train_seconds += time.perf_counter() - began
@@ -107,12 +107,14 @@ def _run_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> It
 
 
 def _take_step(
-    state: State, *, course: Course, index: Tensor, labels: Tensor, view: int, lr: float
+    state: State, *, course: Course, rows: Tensor, labels: Tensor, view: int, lr: float
 ) -> objective.Loss:
     recipe, place = course.recipe, course.images.device
     device.seed(seeds.derive(course.seed, "step", state.step), device=place)
+    index = rows.to(place, non_blocking=True)
+    truth = labels[index]
     shown = views.apply(
-        course.images.take(index),
+        course.images.take(rows),
         index,
         augment=recipe.augment,
         seed=recipe.view_seed,
@@ -121,13 +123,13 @@ def _take_step(
     target = course.teacher.take(index, shown, view=view) if course.teacher else None
     with device.autocast(recipe.precision, device=place, deterministic=recipe.deterministic):
         logits = state.network(course.feed(shown))
-    loss = objective.compute(course.objective, logits, labels=labels, teacher=target)
+    loss = objective.compute(course.objective, logits, labels=truth, teacher=target)
     if place.type == "cpu" and not math.isfinite(loss.total.item()):
         raise RunFailed("diverged", describe_divergence(state, what="loss"))
     state.optimizer.zero_grad()
     loss.total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     _update(state, lr=lr, clip_norm=recipe.clip_norm)
-    state.correct = state.correct + (logits.detach().argmax(dim=1) == labels).sum()
+    state.correct = state.correct + (logits.detach().argmax(dim=1) == truth).sum()
     return loss
 
 

@@ -57,6 +57,7 @@ def take(assignment: IntakeAssignment) -> tuple[dict[str, Any], list[File]]:
         "rows": {part: len(split.get(part, ())) for part in rows.PARTS} | {"unlabelled": 0},
         "class_counts": {part: counts.get(part, [0] * len(classes)) for part in rows.PARTS},
         "duplicates": {"across_parts": store.count_shared(hashes)},
+        "format": _format(Path(next(iter(assignment["sources"].values())))),
         "input": _input(spec, plan),
         "dtype": plan.dtype.name,
         "bytes": sum(file["bytes"] for file in files.values()),

@@ -76,7 +76,7 @@ def count_shared(hashes: Mapping[Part, Hashes]) -> int:
 
 
 def _member(archive: zipfile.ZipFile, name: str) -> IO[bytes]:
-    info = zipfile.ZipInfo(f"{name}.npy", date_time=__import__("time").localtime()[:6])
+    info = zipfile.ZipInfo(f"{name}.npy", date_time=_EPOCH)
     start = archive.start_dir + _LOCAL_HEADER_BYTES + len(info.filename) + 4
     padding = -start % _ALIGNMENT
     info.extra = _PADDING_FIELD.to_bytes(2, "little") + padding.to_bytes(2, "little")

@@ -16,6 +16,7 @@ from tests.stillhouse.conftest import Answer, Script, as_json
 
 JOB = "job_01jd0000000000000000000000"
 TEACHER = "tch_01jd0000000000000000000000"
+COMPARISON = {"student": "small", "sentence": "It gained."}
 PROGRESS = {"fraction": 0.0, "step": 0, "steps": 100, "epoch": 0, "eta_seconds": 9.0}
 
 
@@ -118,12 +119,12 @@ def test_a_job_that_failed_ends_the_watch_with_1_and_its_error(script: Script) -
 
 
 def test_json_is_all_that_is_on_stdout(script: Script) -> None:
-    ended = job("succeeded", result={"comparisons": [{"sentence": "It gained."}]})
+    ended = job("succeeded", result={"comparisons": [COMPARISON], "warnings": []})
     script.on(f"/v1/jobs/{JOB}", as_json(ended, ETag='"1"'))
     done = run(script, "watch", JOB, "--json")
     assert done.returncode == 0
     assert json.loads(done.stdout) == ended
-    assert "It gained." in done.stderr
+    assert "small: It gained." in done.stderr
 
 
 def test_ctrl_c_leaves_the_job_running_and_says_so(script: Script) -> None:
@@ -216,22 +217,22 @@ def test_a_report_is_a_table_with_its_sentences_below(script: Script) -> None:
     figures = {"accuracy": {"mean": 0.9583, "std": 0.004, "values": [0.954, 0.9626]}}
     latency = [{"batch": 1, "median_ms": 1.25}, {"batch": 64, "median_ms": 9.0}]
     sizes = {"parameters": 1234567, "bytes": 5000, "latency": latency}
-    arm = {"student": "small", "arm": "distilled", "test": figures, "gap": figures, **sizes}
-    teacher = {"train": {"accuracy": 1.0}, "test": {"accuracy": 0.98}, **sizes}
+    arm = {"student": "small", "arm": "distilled", "test": figures, "gap": {"mean": 0.03}, **sizes}
+    teacher = {"test": {"accuracy": 0.98}, "gap": 0.02, **sizes}
     result = {
         "metric": "accuracy",
         "teachers": [teacher],
         "arms": [arm],
-        "comparisons": [{"sentence": "[bold] Distilled gained 1.2 points."}],
+        "comparisons": [{"student": "small", "sentence": "[bold] It gained 1.2 points."}],
         "warnings": [{"code": "classes_by_position", "message": "Aligned by index."}],
         "best": {"student": "stu_1", "why": "highest validation accuracy"},
     }
     script.on(f"/v1/jobs/{JOB}/report", as_json({"object": "report", "result": result}))
     lines = [re.sub(r" +", " ", line) for line in run(script, "report", JOB).stdout.splitlines()]
     assert lines[1].strip() == "teacher 98.00% +2.00 1,234,567 5,000 1.25"
-    assert lines[2].strip() == "small distilled 95.83% ± 0.40 +95.83 1,234,567 5,000 1.25"
+    assert lines[2].strip() == "small distilled 95.83% ± 0.40 +3.00 1,234,567 5,000 1.25"
     assert lines[3:] == [
-        "[bold] Distilled gained 1.2 points.",
+        "small: [bold] It gained 1.2 points.",
         "warning: Aligned by index. (classes_by_position)",
         "best: stu_1, highest validation accuracy",
     ]

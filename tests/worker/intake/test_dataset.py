@@ -18,6 +18,7 @@ def test_the_result_says_what_is_there(intake: Any, npz: Callable[..., Path], di
     assert result["class_counts"]["test"] == [4, 4, 4]
     assert result["input"] == {"size": [4, 4], "channels": "gray"}
     assert result["dtype"] == "uint8"
+    assert result["format"] == "npz"
     assert result["duplicates"] == {"across_parts": 0}
     assert result["warnings"] == []
     assert {row["class"] for row in result["preview"]} == {"0", "1", "2"}

@@ -1,0 +1,254 @@
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from app.api import errors
+from stillhouse import errors as names
+from tests import stage as stage_module
+from tests.stage import NETWORK, Stage
+
+TEACHER = "tch_" + "1" * 26
+DATASET = "ds_" + "2" * 26
+SHA = "a" * 64
+JSON = {"content-type": "application/json"}
+
+
+def require_problem(response: Any, status: int, code: str) -> dict[str, Any]:
+    assert response.status_code == status, response.text
+    assert response.headers["content-type"] == "application/problem+json"
+    body: dict[str, Any] = response.json()
+    assert (body["status"], body["code"]) == (status, code), body
+    assert body["type"] == f"urn:stillhouse:error:{code}"
+    assert body["title"] == errors.TITLES[status]
+    assert body["detail"]
+    assert body["request_id"] == response.headers["x-request-id"]
+    assert ("errors" in body) == (status == 422)
+    assert "Traceback" not in response.text
+    return body
+
+
+def job(**fields: Any) -> dict[str, Any]:
+    return stage_module.job_spec(TEACHER, DATASET, **fields)
+
+
+def test_an_unknown_path_and_object_are_not_found(client: TestClient) -> None:
+    require_problem(client.get("/nothing"), 404, "not_found")
+    for kind in ("jobs", "teachers", "datasets", "students"):
+        require_problem(client.get(f"/v1/{kind}/x"), 404, "not_found")
+        require_problem(client.patch(f"/v1/{kind}/x", json={}), 404, "not_found")
+        require_problem(client.delete(f"/v1/{kind}/x"), 404, "not_found")
+    for part in ("events", "runs", "metrics", "logs", "report", "students", "best"):
+        require_problem(client.get(f"/v1/jobs/x/{part}"), 404, "not_found")
+    require_problem(client.post("/v1/jobs/x/cancel"), 404, "not_found")
+    require_problem(client.get("/v1/runs/x/log"), 404, "not_found")
+
+
+def test_another_method_is_refused_and_the_right_one_named(client: TestClient) -> None:
+    response = client.put("/v1/jobs")
+    require_problem(response, 405, "method_not_allowed")
+    assert response.headers["allow"]
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        (b"{", 400, "malformed_request"),
+        (b'{"a": 1, "a": 2}', 400, "malformed_request"),
+        (b'{"a": {"b": 1, "b": 2}}', 400, "malformed_request"),
+        (b"\xff\xfe{", 400, "malformed_request"),
+        (b'{"name": "\xff"}', 400, "malformed_request"),
+        (b"[" * 30_000, 400, "malformed_request"),
+        (b'{"a":' * 9_000, 400, "malformed_request"),
+        (b'{"seeds": ' + b"9" * 5_000 + b"}", 400, "malformed_request"),
+        (b'{"a": NaN}', 422, "invalid_request"),
+        (b'{"a": -Infinity}', 422, "invalid_request"),
+        (b'{"a": 1e400}', 422, "invalid_request"),
+        (b'{"a": "x\\u0000"}', 422, "invalid_request"),
+        (b'{"x\\u0000": 1}', 422, "invalid_request"),
+        (b'{"a": "\\ud800"}', 422, "invalid_request"),
+        (b"[]", 422, "invalid_request"),
+        (b"null", 422, "invalid_request"),
+        (b'"job"', 422, "invalid_request"),
+        (b"17", 422, "invalid_request"),
+        (b"{}", 422, "invalid_request"),
+        (b"", 422, "invalid_request"),
+        (b" " * 70_000, 413, "too_large"),
+    ],
+)
+@pytest.mark.parametrize("path", ["/v1/jobs", "/v1/teachers", "/v1/datasets"])
+def test_a_body_that_cannot_be_meant_is_refused(
+    client: TestClient, path: str, body: bytes, status: int, code: str
+) -> None:
+    require_problem(client.post(path, content=body, headers=JSON), status, code)
+
+
+@pytest.mark.parametrize("depth", [50, 150, 240, 300, 700, 950, 3_000])
+def test_deep_nesting_is_taken_or_refused_and_never_an_error_here(
+    client: TestClient, stage: Stage, depth: int
+) -> None:
+    deep: Any = 1
+    for _ in range(depth):
+        deep = [deep]
+    text = str(deep).encode()
+    blob = stage.upload(b"weights").encode()
+    body = (
+        b'{"name": "t", "weights": {"blob": "%s"}, "network": {"family": "builtin", "name": "mlp",'
+        b' "options": {"deep": %s}}}' % (blob, text)
+    )
+    response = client.post("/v1/teachers", content=body, headers=JSON)
+    assert response.status_code in (202, 400, 422), response.text
+    if response.status_code == 202:
+        assert client.get(response.headers["location"]).status_code == 200
+
+
+@pytest.mark.parametrize("media", ["text/plain", "application/x-www-form-urlencoded", ""])
+def test_what_is_not_called_json_is_refused(client: TestClient, media: str) -> None:
+    response = client.post("/v1/jobs", content=b"{}", headers={"content-type": media})
+    require_problem(response, 415, "unsupported_media_type")
+
+
+@pytest.mark.parametrize("media", ["application/json; charset=utf-8", "application/problem+json"])
+def test_json_by_any_of_its_names_is_read(client: TestClient, media: str) -> None:
+    response = client.post("/v1/jobs", content=b"{}", headers={"content-type": media})
+    require_problem(response, 422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    ("spec", "field"),
+    [
+        (job(epochs=3), "epochs"),
+        (job(training={"epoch": 3}), "training.epoch"),
+        (job(training={"epochs": 0}), "training.epochs"),
+        (job(training={"epochs": 10_001}), "training.epochs"),
+        (job(training={"epochs": True}), "training.epochs"),
+        (job(training={"batch_size": 65_537}), "training.batch_size"),
+        (job(training={"optimizer": {"kind": "sgd", "lr": 10**400}}), "training.optimizer"),
+        (job(seeds=0), "seeds"),
+        (job(seeds=101), "seeds"),
+        (job(select="test_accuracy"), "select"),
+        (job(dataset="nothing"), "dataset"),
+        (job(teachers=[]), "teachers"),
+        (job(students=[]), "students"),
+        (job(name="../etc"), "name"),
+        (job(metadata={str(number): "v" for number in range(17)}), "metadata"),
+        (job(metadata={"k": 1}), "metadata.k"),
+        (job(priority=101), "priority"),
+        (job(limits={"seconds": 0}), "limits.seconds"),
+        (job(resources={"device": "tpu"}), "resources.device"),
+        (job(objective=[{"kind": "magic"}]), "objective.0"),
+    ],
+)  # fmt: skip
+def test_a_field_that_is_wrong_is_named(
+    client: TestClient, spec: dict[str, Any], field: str
+) -> None:
+    body = require_problem(client.post("/v1/jobs", json=spec), 422, "invalid_request")
+    assert any(item["field"].startswith(field) for item in body["errors"]), body["errors"]
+    assert all(set(item) == {"field", "message"} for item in body["errors"])
+
+
+@pytest.mark.parametrize(
+    "spec",
+    [
+        job(transfer=["ds_x"]), job(sweep={"kind": "grid", "parameters": {}}),
+        job(budget={"bytes": 1}), job(exports=["onnx"]), job(webhook={"url": "http://x"}),
+        job(controls=["dropout"]), job(students=[{"name": "half", "shrink": {"width": 0.5}}]),
+        job(objective=[{"kind": "hard_targets"}]), job(training={"ema": 0.99}),
+        job(training={"accumulate": 2}), job(training={"early_stopping": {"patience": 3}}),
+        job(training={"augment": [{"kind": "mixup"}]}), job(teachers=[{"self": {"rounds": 3}}]),
+        job(teachers=[{"id": TEACHER, "class_map": {"a": "b"}}]),
+        job(teachers=[{"id": TEACHER, "expect": {"validation_accuracy": 0.9}}]),
+        job(teachers=[{"id": TEACHER}, {"id": TEACHER}]),
+        job(students=[{"name": "s", "network": {"family": "transformers", "name": "vit"}}]),
+        job(students=[{"name": "s", "network": NETWORK, "init": {"kind": "from_teacher"}}]),
+    ],
+)  # fmt: skip
+def test_a_field_of_the_contract_that_is_not_built_says_so(
+    client: TestClient, spec: dict[str, Any]
+) -> None:
+    require_problem(client.post("/v1/jobs", json=spec), 422, "not_available")
+
+
+@pytest.mark.parametrize(
+    ("path", "spec"),
+    [
+        ("teachers", {"name": "t", "network": NETWORK, "weights": {"uri": "hf://org/name"}}),
+        ("teachers", {"name": "t", "network": NETWORK, "weights": {"uri": "s3://bucket/x"}}),
+        ("teachers", {"name": "t", "network": NETWORK, "weights": {"uri": "https://x/y"}}),
+        ("teachers", {"name": "t", "outputs": {"dataset": DATASET, "blob": SHA}}),
+        ("datasets", {"name": "d", "source": {"blob": SHA}, "task": "regression"}),
+        ("datasets", {"name": "d", "source": {"blob": SHA}, "modality": "text"}),
+        ("datasets", {"name": "d", "source": {"blob": SHA}, "format": "jsonl"}),
+        ("datasets", {"name": "d", "source": {"blob": SHA}, "splits": {"folds": 5}}),
+        ("datasets", {"name": "d", "source": {"blob": SHA}, "columns": {"group": "g"}}),
+    ],
+)
+def test_a_reference_of_the_contract_that_is_not_built_says_so(
+    client: TestClient, path: str, spec: dict[str, Any]
+) -> None:
+    require_problem(client.post(f"/v1/{path}", json=spec), 422, "not_available")
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        ("POST", "/v1/uploads"), ("HEAD", "/v1/uploads/x"), ("PATCH", "/v1/uploads/x"),
+        ("GET", "/v1/keys"), ("POST", "/v1/keys"), ("DELETE", "/v1/keys/key_1"),
+        ("GET", "/v1/teacher-store"), ("GET", "/v1/comparisons?job=a&job=b"),
+        ("POST", "/v1/jobs/x/pause"), ("POST", "/v1/jobs/x/resume"),
+        ("POST", "/v1/jobs/x/finish"), ("POST", "/v1/jobs/x/rerun"),
+        ("POST", "/v1/workers/x/drain"), ("GET", "/hf/api/models"), ("GET", "/metrics"),
+        ("GET", "/"),
+    ],
+)  # fmt: skip
+def test_a_path_of_the_contract_that_is_not_built_says_so(
+    client: TestClient, method: str, path: str
+) -> None:
+    response = client.request(method, path)
+    assert response.status_code == 422
+    if method != "HEAD":
+        require_problem(response, 422, "not_available")
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v1/jobs?limit=0", "/v1/jobs?limit=101", "/v1/jobs?limit=x", "/v1/jobs?status=done",
+        "/v1/teachers?limit=0", "/v1/datasets?limit=101", "/v1/students?limit=0",
+        "/v1/jobs?after=%00", "/v1/jobs/%00", "/v1/jobs?metadata[a]=%00",
+        "/v1/networks?max_parameters=0", "/v1/networks?max_parameters=nan",
+        "/v1/jobs?after=" + "x" * 65,
+    ],
+)  # fmt: skip
+def test_a_query_that_is_wrong_is_refused(client: TestClient, path: str) -> None:
+    require_problem(client.get(path), 422, "invalid_request")
+
+
+@pytest.mark.parametrize(
+    "path", ["/v1/jobs/%ff", "/v1/jobs/%ed%a0%80", "/v1/jobs/" + "x" * 500, "/v1/students/%2e%2e"]
+)
+def test_an_id_that_nothing_has_is_not_found(client: TestClient, path: str) -> None:
+    require_problem(client.get(path), 404, "not_found")
+
+
+def test_a_header_that_makes_no_sense_is_refused_or_ignored(client: TestClient) -> None:
+    for value in (b"wait=\xb2", b"wait=-1", b"wait=x", b"wait", b"=", b"wait=\xff"):
+        assert client.get("/v1/jobs/x", headers={"prefer": value}).status_code == 404  # type: ignore[dict-item]  # bytes reach the server as they are
+    long = {"idempotency-key": "k" * 256}
+    require_problem(client.post("/v1/jobs", json=job(), headers=long), 422, "invalid_request")
+    empty = {"idempotency-key": ""}
+    require_problem(client.post("/v1/jobs", json=job(), headers=empty), 422, "invalid_request")
+
+
+def test_a_message_is_not_read_as_a_template(client: TestClient) -> None:
+    spec = job(controls=["{0}{message}%s"])
+    require_problem(client.post("/v1/jobs", json=spec), 422, "invalid_request")
+
+
+def test_every_error_has_a_status() -> None:
+    kinds = [names.StillhouseError]
+    for kind in kinds:
+        kinds.extend(kind.__subclasses__())
+    for kind in kinds[1:]:
+        made = kind("code", "detail") if kind.__init__ is not names.StillhouseError.__init__ else kind()  # type: ignore[call-arg]  # the two that take a code
+        assert errors.status_of(made) in errors.TITLES

@@ -1,0 +1,57 @@
+import threading
+import time
+
+import pytest
+from sqlalchemy import func, select
+
+from core.db import Database, db_now
+from core.tables import IdempotencyKey
+from tests.stage import Stage
+
+
+def key(name: str) -> IdempotencyKey:
+    return IdempotencyKey(tenant="t", path="/p", key=name, body_sha256="0" * 64, object_id="job_1")
+
+
+def test_the_databases_clock_tells_seconds_since_1970(database: Database) -> None:
+    with database.read() as session:
+        found = session.scalar(select(db_now()))
+    assert found == pytest.approx(time.time(), abs=5)
+
+
+def test_a_transaction_that_raises_leaves_nothing(stage: Stage) -> None:
+    with pytest.raises(RuntimeError), stage.database.write() as session:
+        session.add(key("a"))
+        session.flush()
+        raise RuntimeError
+    with stage.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(IdempotencyKey)) == 0
+
+
+def test_many_writers_at_once_all_get_through(stage: Stage) -> None:
+    troubles: list[Exception] = []
+
+    def write(number: int) -> None:
+        try:
+            for each in range(10):
+                stage.write(lambda session: session.add(key(f"{number}/{each}")))
+        except Exception as error:  # noqa: BLE001  whatever it is, the test shows it
+            troubles.append(error)
+
+    threads = [threading.Thread(target=write, args=(number,)) for number in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert troubles == []
+    with stage.database.read() as session:
+        assert session.scalar(select(func.count()).select_from(IdempotencyKey)) == 80
+
+
+def test_an_id_that_nothing_carries_breaks_no_foreign_key_silently(stage: Stage) -> None:
+    from sqlalchemy.exc import IntegrityError
+
+    from core.tables import Event
+
+    with pytest.raises(IntegrityError), stage.database.write() as session:
+        session.add(Event(job="job_missing", type="t", message="m"))
