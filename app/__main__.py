@@ -52,6 +52,8 @@ def main() -> int:
         worker.start()
     try:
         serve(settings)
+    except KeyboardInterrupt:
+        log.info("stopped")
     finally:
         if worker is not None:
             worker.stop()

@@ -56,7 +56,7 @@ def create(session: Session, tenant: str, spec: JobSpec, *, kind: Kind = "distil
         status="queued" if ready else "preparing",
         teacher=teacher.id if teacher else None,
         dataset=dataset.id,
-        spec=spec.model_dump(mode="json"),
+        spec=spec.model_dump(mode="json", exclude_unset=kind == "distill"),
         priority=spec.priority,
         deadline_seconds=spec.limits.seconds,
     )

@@ -165,10 +165,13 @@ def complete_input(given: InputSpec | None, default: InputSpec) -> InputSpec:
     """A student's own input with the default's statistics where it has none."""
     if given is None:
         return default
+    channels = given.channels if "channels" in given.model_fields_set else default.channels
+    count = 1 if channels == "gray" else 3
     return given.model_copy(
         update={
-            "mean": _per_channel(given.mean or default.mean, given.channel_count, 0.0),
-            "std": _per_channel(given.std or default.std, given.channel_count, 1.0),
+            "channels": channels,
+            "mean": _per_channel(given.mean or default.mean, count, 0.0),
+            "std": _per_channel(given.std or default.std, count, 1.0),
         }
     )
 

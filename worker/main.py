@@ -56,7 +56,16 @@ def _serve_with_celery(supervisor: Supervisor, broker_url: str) -> None:
     """Celery owns the main thread and its signals; the supervisor works beside it."""
     app = make_celery(broker_url)
     tasks.register(app, supervisor)
-    serving = threading.Thread(target=supervisor.serve, name="supervisor")
+
+    def serve() -> None:
+        try:
+            supervisor.serve()
+        except BaseException:
+            # A Celery worker without its supervisor would look alive and do nothing.
+            log.exception("the supervisor ended")
+            os._exit(1)
+
+    serving = threading.Thread(target=serve, name="supervisor")
     serving.start()
     try:
         app.worker_main([

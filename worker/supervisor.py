@@ -8,6 +8,7 @@ clock, or by a hint through the broker; both only make it look.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shutil
@@ -92,6 +93,10 @@ class Supervisor:
         except OperationalError as error:
             # The lease runs out by itself; whoever is there then goes on.
             log.warning("run %s was left: the database is away: %s", lease.run.id, error.orig)
+        except Exception:
+            # A defect of ours must cost this run, not the worker; five times, and the run fails.
+            log.exception("run %s ended in an error of the supervisor", lease.run.id)
+            self._lose(lease)
         finally:
             self._run_id = None
         return True
@@ -134,6 +139,10 @@ class Supervisor:
         finally:
             shutil.rmtree(work.parent, ignore_errors=True)
         self._ring_for_others()
+
+    def _lose(self, lease: Lease) -> None:
+        with contextlib.suppress(DBAPIError), self._database.write() as session:
+            leases.lose(session, lease, reason="The supervisor met an unexpected error.")
 
     def _ring_for_others(self) -> None:
         if self._settings.broker_url is None:
