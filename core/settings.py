@@ -44,7 +44,7 @@ class Settings(BaseSettings):
     )
     device: Literal["auto", "cpu", "cuda"] = Field("auto", description="What the worker runs on")
     threads: int | None = Field(
-        None, ge=1, description="CPU threads of a trainer; unset: the machine's cores"
+        None, ge=1, description="CPU threads of a trainer; unset: all cores but one"
     )
     worker_name: str | None = Field(
         None, description="Name of the worker, stable over restarts; unset: host and data folder"

@@ -45,7 +45,9 @@ class Supervisor:
         self._database = Database(settings.database)
         self._storage = Storage(settings.storage_root, min_free_bytes=settings.min_free_bytes)
         self._doorbell = Doorbell(settings.broker_url)
-        self._threads = settings.threads or os.cpu_count() or 1
+        # One core is left to the API, the database and this process: two trainer threads that
+        # share two cores with them wait for each other most of the time.
+        self._threads = settings.threads or max((os.cpu_count() or 1) - 1, 1)
         self._spare = Spare(threads=self._threads)
         self._wake = threading.Event()
         self._stopping = threading.Event()

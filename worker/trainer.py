@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import gc
 import json
+import logging
 import os
 import queue
 import signal
@@ -33,6 +34,8 @@ from worker.engine.stop import Say, Stopped
 from worker.line import Line
 from worker.protocol import Assignment, File, Message
 
+log = logging.getLogger(__name__)
+
 Listing = list[tuple[str, Path]]
 Order = tuple[Assignment, threading.Event]
 """A run, and whether it has been told to stop."""
@@ -42,14 +45,25 @@ def main() -> None:
     """Serve assignments until standard input ends."""
     # Ctrl-C reaches the whole group; it is the supervisor who decides what becomes of a run.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
     line = Line.of_environment()
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
     line.send({"type": "ready", "extra": device.describe() | {"networks": networks.names()}})
     while True:
         assignment, stop = orders.get()
+        log.info("%s begins: %s", assignment["kind"], _describe(assignment))
         line.send(_execute(assignment, say=line.until(stop)))
         _forget()
+
+
+def _describe(assignment: Assignment) -> str:
+    """One line for the log: what is run, on what."""
+    who = [assignment["student"], assignment["arm"]]
+    named = " ".join(str(item) for item in who if item is not None)
+    seed = "" if assignment["seed"] is None else f" seed {assignment['seed']}"
+    where = f"{assignment['device']}, {assignment['threads']} thread(s)"
+    return f"{named}{seed} ({where}, torch {torch.__version__})".strip()
 
 
 def _listen(orders: queue.SimpleQueue[Order]) -> None:

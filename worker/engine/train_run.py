@@ -8,6 +8,7 @@ of `student_folder`.
 from __future__ import annotations
 
 import dataclasses
+import logging
 import time
 from dataclasses import dataclass
 from pathlib import Path
@@ -34,6 +35,8 @@ from worker.engine.state import Epoch, State
 from worker.engine.stop import Say, Stopped
 from worker.engine.train import Result, Step
 from worker.protocol import Assignment
+
+log = logging.getLogger(__name__)
 
 _CHECKPOINT_SHARE = 0.03
 """The most of a run's time that may go into checkpoints."""
@@ -159,6 +162,16 @@ def _take_step(run: _Run, step: Step) -> None:
 def _take_epoch(run: _Run, epoch: Epoch) -> None:
     points = run.meter.read(epoch.step) + meter.epoch_points(epoch, metric=run.course.recipe.metric)
     run.say({"type": "metrics", "points": points})
+    metric = run.course.recipe.metric
+    log.info(
+        "epoch %d of %d, step %d: train accuracy %.4f, validation %s %.4f",
+        epoch.epoch + 1,
+        run.course.recipe.epochs,
+        epoch.step,
+        epoch.train_accuracy,
+        metric,
+        epoch.validation[metric],
+    )
     run.meter.restart()  # The time that validation took is not the next steps'.
     _tell_progress(run)
 
