@@ -29,7 +29,8 @@ import torch
 
 from stillhouse.errors import InputRejected, RunFailed
 from stillhouse.spec import ResolvedJob
-from worker.engine import device, networks, prepare, report, seal, train_run
+from worker.engine import device, networks, prepare, seal, train_run
+from worker.engine.proof import report
 from worker.engine.stop import Say, Stopped
 from worker.line import Line
 from worker.protocol import Assignment, File, Message

@@ -17,9 +17,10 @@ import torch
 from torch import Tensor
 
 from stillhouse.errors import RunFailed
-from worker.engine import device, metrics, objective, predict, schedule, seeds
+from worker.engine import device, objective, predict, schedule, seeds
 from worker.engine.course import Course
 from worker.engine.data import order, views
+from worker.engine.proof import metrics
 from worker.engine.state import Epoch, State, check_finite, describe_divergence
 
 

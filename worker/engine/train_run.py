@@ -18,19 +18,11 @@ import torch
 
 from stillhouse.errors import RunFailed
 from stillhouse.spec import ResolvedJob, StudentSpec
-from worker.engine import (
-    checkpoint,
-    course,
-    meter,
-    networks,
-    recipe,
-    student_folder,
-    train,
-    trial,
-)
+from worker.engine import checkpoint, course, meter, networks, recipe, train, trial
 from worker.engine import state as states
 from worker.engine.course import Course
 from worker.engine.meter import Meter
+from worker.engine.serving import student_folder
 from worker.engine.state import Epoch, State
 from worker.engine.stop import Say, Stopped
 from worker.engine.train import Result, Step

@@ -14,11 +14,12 @@ from torch import nn
 
 from stillhouse.errors import InputRejected, RunFailed
 from stillhouse.spec import InputSpec, StudentSpec
-from worker.engine import device, metrics, networks, objective, predict, recipe, seeds, train
+from worker.engine import device, networks, objective, predict, recipe, seeds, train
 from worker.engine import state as states
 from worker.engine.course import Course
 from worker.engine.data import feed, images
 from worker.engine.data.parts import Part
+from worker.engine.proof import metrics
 from worker.engine.recipe import Recipe
 from worker.engine.teacher import Teacher
 from worker.engine.train import Step

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from worker.engine.arms import Arm
+from worker.engine.proof.arms import Arm
 from worker.protocol import Assignment, TeacherFiles
 
 Warnings = list[dict[str, str]]

@@ -9,7 +9,8 @@ import timm
 from torch import nn
 
 from stillhouse.spec import InputSpec, NetworkSpec
-from worker.engine import networks, student_folder
+from worker.engine import networks
+from worker.engine.serving import student_folder
 
 
 def load(

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.engine import interval, quantiles
+from worker.engine.proof import interval, quantiles
 
 Array = np.ndarray[Any, Any]
 

@@ -2,8 +2,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from worker.engine import ranking
-from worker.engine.arms import Trained
+from worker.engine.proof import ranking
+from worker.engine.proof.arms import Trained
 
 
 def _trained(name: str, *, accuracy: float, loss: float = 1.0, parameters: int = 10) -> Trained:

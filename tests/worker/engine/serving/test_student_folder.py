@@ -12,7 +12,8 @@ from timm.data.config import resolve_data_config
 from torch import Tensor, nn
 
 from stillhouse.spec import InputSpec, NetworkSpec
-from worker.engine import networks, student_folder
+from worker.engine import networks
+from worker.engine.serving import student_folder
 
 CLASSES = [f"class {number}" for number in range(6)]
 

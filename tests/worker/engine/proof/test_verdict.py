@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from worker.engine import interval, verdict
-from worker.engine.interval import Paired
-from worker.engine.verdict import Comparison
+from worker.engine.proof import interval, verdict
+from worker.engine.proof.interval import Paired
+from worker.engine.proof.verdict import Comparison
 
 
 def _paired(difference: float, half: float, *, seeds: int = 3) -> Paired:

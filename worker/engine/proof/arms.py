@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from worker.engine import interval, verdict
-from worker.engine.evaluation import PARTS
+from worker.engine.proof import interval, verdict
+from worker.engine.proof.evaluation import PARTS
 
 DISTILLED = "distilled"
 

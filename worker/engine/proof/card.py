@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.spec import InputSpec, NetworkSpec
-from worker.engine import builtin_export, timm_config
-from worker.engine.arms import Trained
+from worker.engine.proof.arms import Trained
+from worker.engine.serving import builtin_export, timm_config
 
 _COLUMNS = ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece", "brier")
 _LIBRARIES = {"timm": "timm", "builtin": "pytorch"}

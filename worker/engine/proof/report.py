@@ -27,10 +27,10 @@ import torch
 
 from stillhouse.errors import RunFailed
 from stillhouse.spec import ResolvedJob
-from worker.engine import arms, caveats, dossier, evaluation, latency, measurement, ranking
-from worker.engine.arms import Arm, Trained
 from worker.engine.data import parts
-from worker.engine.measurement import Bench, MeasuredTeacher
+from worker.engine.proof import arms, caveats, dossier, evaluation, latency, measurement, ranking
+from worker.engine.proof.arms import Arm, Trained
+from worker.engine.proof.measurement import Bench, MeasuredTeacher
 from worker.engine.stop import Say
 from worker.protocol import Assignment
 

@@ -25,7 +25,7 @@ from typing import TypeAlias
 import numpy as np
 import numpy.typing as npt
 
-from worker.engine import quantiles
+from worker.engine.proof import quantiles
 
 Floats: TypeAlias = npt.NDArray[np.float64]
 Limits: TypeAlias = Callable[[float], tuple[float, float]]

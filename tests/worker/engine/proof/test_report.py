@@ -18,7 +18,9 @@ from torch import nn
 
 from stillhouse.errors import RunFailed
 from stillhouse.spec import InputSpec, NetworkSpec
-from worker.engine import networks, report, student_folder
+from worker.engine import networks
+from worker.engine.proof import report
+from worker.engine.serving import student_folder
 from worker.protocol import Assignment, Message, TrainedStudent
 
 CLASSES = [str(digit) for digit in range(10)]

@@ -13,22 +13,13 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.spec import InputSpec, NetworkSpec, ResolvedJob, StudentSpec
-from worker.engine import (
-    caveats,
-    evaluation,
-    latency,
-    metrics,
-    networks,
-    predictions,
-    recipe,
-    served,
-    student_folder,
-    teacher,
-)
-from worker.engine.arms import Trained
+from worker.engine import networks, recipe, teacher
 from worker.engine.data import feed
 from worker.engine.data.parts import Part
-from worker.engine.evaluation import Evaluation
+from worker.engine.proof import caveats, evaluation, latency, metrics, predictions
+from worker.engine.proof.arms import Trained
+from worker.engine.proof.evaluation import Evaluation
+from worker.engine.serving import served, student_folder
 from worker.protocol import TeacherFiles, TrainedStudent
 
 PREDICTIONS = "predictions.npz"

@@ -13,9 +13,10 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.errors import RunFailed
-from worker.engine import metrics, predict
+from worker.engine import predict
 from worker.engine.data.feed import Feed
 from worker.engine.data.parts import Part
+from worker.engine.proof import metrics
 
 BATCH = 256
 """Rows in one forward; fixed, so that no figure depends on the job's batch size."""

@@ -1,6 +1,6 @@
 """What the teacher was worth: a verdict for each student, arm and control.
 
-* `gain` or `harm` when the paired 95 % interval of test accuracy (worker.engine.interval)
+* `gain` or `harm` when the paired 95 % interval of test accuracy (worker.engine.proof.interval)
   excludes 0 and the comparison also survives Holm's step-down procedure (1979,
   Scandinavian Journal of Statistics 6:65) within its family: all students against
   `no_teacher` are one family, all other controls a second one. The p-value of a
@@ -17,7 +17,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from worker.engine.interval import Paired
+from worker.engine.proof.interval import Paired
 
 CONFIDENCE = 0.95
 EQUIVALENCE_CONFIDENCE = 0.90

@@ -6,9 +6,9 @@ import json
 from pathlib import Path
 from typing import Any
 
-from worker.engine import card, caveats
-from worker.engine.arms import Trained
-from worker.engine.measurement import Bench
+from worker.engine.proof import card, caveats
+from worker.engine.proof.arms import Trained
+from worker.engine.proof.measurement import Bench
 from worker.protocol import Assignment
 
 

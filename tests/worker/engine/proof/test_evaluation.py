@@ -10,9 +10,9 @@ from torch import Tensor, nn
 
 from stillhouse.errors import RunFailed
 from stillhouse.spec import InputSpec
-from worker.engine import evaluation, predictions
 from worker.engine.data import feed, parts
 from worker.engine.data.parts import Part
+from worker.engine.proof import evaluation, predictions
 
 
 class Brightest(nn.Module):

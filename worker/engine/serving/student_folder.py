@@ -10,7 +10,7 @@ import safetensors.torch
 from torch import nn
 
 from stillhouse.spec import InputSpec, NetworkSpec
-from worker.engine import builtin_export, timm_config
+from worker.engine.serving import builtin_export, timm_config
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.engine.arms import Trained
+from worker.engine.proof.arms import Trained
 
 
 def best(candidates: list[Trained], *, select: str) -> dict[str, Any] | None:

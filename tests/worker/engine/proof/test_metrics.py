@@ -6,7 +6,7 @@ import torch
 from sklearn.metrics import balanced_accuracy_score, f1_score, log_loss
 from torch import Tensor
 
-from worker.engine import metrics
+from worker.engine.proof import metrics
 
 
 def _random(items: int, classes: int, *, seed: int) -> tuple[Tensor, Tensor]:

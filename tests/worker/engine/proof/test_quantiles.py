@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import pytest
 
-from worker.engine import quantiles
+from worker.engine.proof import quantiles
 
 # Percentage points of the t distribution, as printed in tables.
 TABLE = [

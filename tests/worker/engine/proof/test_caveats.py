@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from worker.engine import caveats
+from worker.engine.proof import caveats
 from worker.protocol import TeacherFiles
 
 HERE, ELSEWHERE = "ds_here", "ds_elsewhere"

@@ -1,0 +1,1 @@
+"""Judging: metrics, intervals, the verdict, the report."""

@@ -1,0 +1,1 @@
+"""What is served: a student's folder, written and loaded again."""
