@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, TypeVar
@@ -146,6 +147,17 @@ class Stage:
         with self.database.write() as session:
             return leases.fail(session, lease, {"code": code, "detail": f"It {code}."} | more)
 
+    def checkpoint(self, lease: Lease, step: int, content: bytes) -> str:
+        """Keep a checkpoint of a run."""
+        file = self.put(content)
+        with self.database.write() as session:
+            files.note(session, file["sha256"], file["bytes"])
+            files.use(session, file["sha256"], lease.run.id, "content")
+            run = runs.held(session, lease.run.id, lease.fence)
+            assert run is not None
+            runs.add_checkpoint(session, run, step=step, sha256=file["sha256"], size=file["bytes"])
+        return str(file["sha256"])
+
     def write(self, work: Callable[..., Any], *arguments: Any, **more: Any) -> Any:
         """One transaction around a function that takes a session first."""
         with self.database.write() as session:
@@ -249,3 +261,23 @@ def rejected(stage: Stage, made: str) -> str:
     kind: type[Teacher | Dataset] = Teacher if made.startswith("tch_") else Dataset
     assert stage.get(kind, made).status == "rejected"
     return made
+
+
+def at_once(count: int, work: Callable[[int], None]) -> None:
+    """Call `work` with 0 … count-1, each in a thread of its own, all at once."""
+    gate = threading.Barrier(count)
+    troubles: list[Exception] = []
+
+    def each(number: int) -> None:
+        gate.wait()
+        try:
+            work(number)
+        except Exception as error:  # noqa: BLE001  whatever it is, the test shows it
+            troubles.append(error)
+
+    threads = [threading.Thread(target=each, args=(number,)) for number in range(count)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert troubles == []

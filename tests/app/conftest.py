@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -16,6 +17,14 @@ from core.settings import Settings
 from core.storage import Storage
 from tests import servers, waiting
 from tests.stage import Stage
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """For a module that overrides `database_url`: what it tests doesn't depend on the database."""
+    path = tmp_path / "stillhouse.db"
+    shutil.copy(migrated_sqlite, path)
+    return f"sqlite:///{path}"
 
 
 @pytest.fixture

@@ -1,7 +1,9 @@
 import asyncio
 import time
+from pathlib import Path
 
 from app.watch import Watcher
+from core.db import Database
 from core.tables import Job
 from tests.stage import Stage
 
@@ -21,9 +23,7 @@ def test_a_version_that_was_read_later_than_the_last_look_is_waited_on(stage: St
     watcher = Watcher(stage.database)
 
     async def walk() -> float:
-        first = asyncio.create_task(
-            watcher.until(Job, job, changed_from=version + 1, seconds=5)
-        )
+        first = asyncio.create_task(watcher.until(Job, job, changed_from=version + 1, seconds=5))
         await asyncio.sleep(0.5)
         before = time.monotonic()
         await watcher.until(Job, job, changed_from=version + 1, seconds=1.0)
@@ -47,3 +47,17 @@ def test_nothing_is_remembered_of_those_who_left(stage: Stage) -> None:
     watcher = Watcher(stage.database)
     waited(stage, watcher, stage.job())
     assert (watcher._seen, dict(watcher._watched)) == ({}, {})
+
+
+def test_a_database_that_is_away_ends_no_wait(stage: Stage, tmp_path: Path) -> None:
+    job = stage.job()
+    away = Database(f"sqlite:///{tmp_path / 'empty.db'}")
+    watcher = Watcher(away)
+
+    async def walk() -> None:
+        await watcher.until(Job, job, changed_from=None, seconds=0.5)
+        assert watcher._task is not None
+        assert not watcher._task.done()
+
+    asyncio.run(walk())
+    away.close()

@@ -1,21 +1,17 @@
-import threading
 from collections import Counter
 from typing import Any
 
 import pytest
 from sqlalchemy import select
 
-from core import catalog, jobs, students
-from core.tables import Dataset, Event, Job, Run, Student, Teacher
+from core import jobs, students
+from core.tables import Dataset, Event, Job, Run, Student
 from stillhouse.errors import (
     ClassesDiffer,
-    InUse,
-    JobIsRunning,
     ReferenceNotFound,
     ReferenceRejected,
     SpecInvalid,
 )
-from stillhouse.spec import TeacherSpec
 from tests import stage as stage_module
 from tests.stage import NETWORK, Stage
 
@@ -28,13 +24,6 @@ def error_of(stage: Stage, job: str) -> dict[str, Any]:
     found = stage.get(Job, job)
     assert found.status == "failed"
     return found.error or {}
-
-
-def trained_here(stage: Stage, dataset: str) -> str:
-    fields = {"name": "home", "network": NETWORK, "train": {"dataset": dataset, "seed": 3}}
-    spec = TeacherSpec.model_validate(fields)
-    with stage.database.write() as session:
-        return catalog.create_teacher(session, "default", spec).id
 
 
 def test_a_job_has_exactly_the_runs_that_its_spec_asks_for(stage: Stage) -> None:
@@ -236,52 +225,8 @@ def test_progress_is_the_sum_of_the_training_runs(stage: Stage) -> None:
     assert stage.get(Job, job).version > version
 
 
-def test_a_teacher_that_is_trained_here_gets_ready_with_its_job(stage: Stage) -> None:
-    dataset = stage.dataset()
-    teacher = trained_here(stage, dataset)
-    row = stage.get(Teacher, teacher)
-    assert row.status == "training"
-    assert row.job is not None
-    assert stage.get(Job, row.job).kind == "train"
-    assert slots(stage, row.job)[1:-1] == [("train", "home", "no_teacher", 3)]
-    waiting = stage.job(teacher=teacher, dataset=dataset)
-    with pytest.raises(InUse):
-        stage.write(catalog.delete_teacher, "default", teacher)
-    stage.play()
-    row = stage.get(Teacher, teacher)
-    assert (row.status, row.trained_on["seen"]["parts"]) == ("ready", ["train", "validation"])
-    with stage.database.read() as session:
-        student = students.of_job(session, str(row.job))[0]
-    weights = next(file for file in student.files if file["path"] == "model.safetensors")
-    assert row.sha256 == weights["sha256"]
-    assert stage.status(waiting) == "succeeded"
-
-
-@pytest.mark.parametrize("end", ["cancelled", "failed"])
-def test_a_teacher_whose_training_does_not_succeed_is_rejected(stage: Stage, end: str) -> None:
-    dataset = stage.dataset()
-    teacher = trained_here(stage, dataset)
-    waiting = stage.job(teacher=teacher, dataset=dataset)
-    job = str(stage.get(Teacher, teacher).job)
-    if end == "cancelled":
-        stage.cancel(job)
-    else:
-        stage.fail(stage.take())
-    row = stage.get(Teacher, teacher)
-    assert (row.status, (row.error or {})["code"]) == ("rejected", "not_trained")
-    assert error_of(stage, waiting)["code"] == "teacher_rejected"
-
-
-def test_a_job_that_runs_is_not_deleted(stage: Stage) -> None:
-    job = stage.job()
-    with pytest.raises(JobIsRunning):
-        stage.write(catalog.delete_job, "default", job, cascade=True)
-
-
 def test_a_job_of_another_tenant_names_nothing_of_ours(stage: Stage) -> None:
-    spec = jobs.JobSpec.model_validate(
-        stage_module.job_spec(stage.teacher(), stage.dataset())
-    )
+    spec = jobs.JobSpec.model_validate(stage_module.job_spec(stage.teacher(), stage.dataset()))
     with pytest.raises(ReferenceNotFound), stage.database.write() as session:
         jobs.create(session, "other", spec)
 
@@ -302,45 +247,6 @@ def test_events_tell_the_life_of_a_job(stage: Stage) -> None:
     with stage.database.read() as session:
         told = list(session.scalars(select(Event.type).where(Event.job == job).order_by(Event.id)))
     assert told == ["created", "preparing", "running", "succeeded"]
-
-
-def test_a_job_made_while_its_input_gets_ready_goes_on(stage: Stage) -> None:
-    if stage.database.is_sqlite:
-        pytest.skip("writers of SQLite stand in line")
-    teacher, dataset = stage.teacher(), stage.validating_dataset()
-    lease = stage.take()
-    spec = jobs.JobSpec.model_validate(stage_module.job_spec(teacher, dataset))
-    intake = threading.Thread(target=lambda: stage.end_well(lease))
-    with stage.database.write() as session:
-        job = jobs.create(session, "default", spec).id
-        intake.start()
-        intake.join(0.5)
-        assert intake.is_alive(), "the intake did not wait for the job that names its dataset"
-    intake.join(10)
-    assert stage.get(Job, job).resolved is not None
-    assert stage.take().run.job == job
-
-
-def test_a_dataset_is_not_deleted_under_a_job_that_is_being_made(stage: Stage) -> None:
-    if stage.database.is_sqlite:
-        pytest.skip("writers of SQLite stand in line")
-    teacher, dataset = stage.teacher(), stage.dataset()
-    spec = jobs.JobSpec.model_validate(stage_module.job_spec(teacher, dataset))
-    refused: list[Exception] = []
-
-    def delete() -> None:
-        try:
-            stage.write(catalog.delete_dataset, "default", dataset)
-        except InUse as error:
-            refused.append(error)
-
-    thread = threading.Thread(target=delete)
-    with stage.database.write() as session:
-        job = jobs.create(session, "default", spec).id
-        thread.start()
-        thread.join(0.3)
-    thread.join(10)
-    assert [error.extra for error in refused if isinstance(error, InUse)] == [{"used_by": [job]}]
 
 
 def test_a_jobs_slots_are_unique_in_the_database(stage: Stage) -> None:

@@ -165,9 +165,7 @@ class Walk:
         self._look_at_runs(jobs, list(runs))
         self._look_at_students(jobs, {run.id: run for run in runs}, list(students))
 
-    def _moved(
-        self, known: dict[str, str], key: str, now: str, moves: dict[str, set[str]]
-    ) -> None:
+    def _moved(self, known: dict[str, str], key: str, now: str, moves: dict[str, set[str]]) -> None:
         before = known.get(key, now)
         assert now == before or now in moves.get(before, set()), f"{key}: {before} -> {now}"
         known[key] = now

@@ -44,7 +44,9 @@ def test_a_worker_is_forgotten_after_a_week(stage: Stage) -> None:
 
 def test_known_figures_of_a_network_stay(stage: Stage) -> None:
     stage.write(workers.publish_networks, [("timm", "resnet18", 11, 22)])
-    stage.write(workers.publish_networks, [("timm", "resnet18", None, None), ("timm", "b", None, 3)])
+    stage.write(
+        workers.publish_networks, [("timm", "resnet18", None, None), ("timm", "b", None, 3)]
+    )
     row = stage.get(Network, ("timm", "resnet18"))
     assert (row.parameters, row.macs) == (11, 22)
     assert stage.get(Network, ("timm", "b")).parameters is None

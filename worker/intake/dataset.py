@@ -54,6 +54,7 @@ def take(assignment: IntakeAssignment) -> tuple[dict[str, Any], list[File]]:
     }
     result = {
         "classes": classes,
+        "classes_unnamed": labels.are_unnamed(found) and spec.classes is None,
         "rows": {part: len(split.get(part, ())) for part in rows.PARTS} | {"unlabelled": 0},
         "class_counts": {part: counts.get(part, [0] * len(classes)) for part in rows.PARTS},
         "duplicates": {"across_parts": store.count_shared(hashes)},

@@ -86,7 +86,7 @@ def index(rows: Rows, classes: tuple[str, ...] | None) -> tuple[npt.NDArray[np.i
     """
     if not len(rows.labels):
         raise InputRejected("dataset_empty", "The dataset has no rows; send at least two classes.")
-    if rows.labels.dtype.kind == "i" and rows.classes is None:
+    if are_unnamed(rows):
         labels, names = _indexed(rows.labels, classes)
     else:
         labels, names = _named(_texts(rows), classes)
@@ -95,6 +95,11 @@ def index(rows: Rows, classes: tuple[str, ...] | None) -> tuple[npt.NDArray[np.i
             "one_class", "All rows have the same class; there is nothing to tell apart."
         )
     return labels, names
+
+
+def are_unnamed(rows: Rows) -> bool:
+    """Whether the source only numbers its classes; such names say nothing to a teacher's."""
+    return rows.labels.dtype.kind == "i" and rows.classes is None
 
 
 def _indexed(labels: Array, classes: tuple[str, ...] | None) -> tuple[Array, list[str]]:

@@ -109,9 +109,7 @@ def test_a_path_below_an_allowed_root_is_taken(
 @pytest.mark.parametrize(
     "path", ["/../stillhouse.db", "/..%2fstillhouse.db", "/%2e%2e/stillhouse.db", "/out"]
 )
-def test_a_path_outside_is_refused(
-    client: TestClient, imports: Path, kind: str, path: str
-) -> None:
+def test_a_path_outside_is_refused(client: TestClient, imports: Path, kind: str, path: str) -> None:
     reference = {"uri": f"file://{imports}{path}"}
     response = client.post(f"/v1/{kind}", json=spec_of(kind, reference))
     assert (response.status_code, response.json()["code"]) == (422, "path_not_allowed")

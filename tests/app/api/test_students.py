@@ -11,6 +11,12 @@ from tests.stage import Stage
 
 
 @pytest.fixture
+def database_url(sqlite_url: str) -> str:
+    """Bytes come from the storage, not from a database."""
+    return sqlite_url
+
+
+@pytest.fixture
 def student(stage: Stage) -> Student:
     job = stage.job(controls=[])
     stage.play()
