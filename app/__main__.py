@@ -63,8 +63,7 @@ def main() -> int:
 def refuse_open_doors(settings: Settings) -> None:
     """Without keys the service listens to this machine only.
 
-    Raises:
-        ValueError: if it would listen to others, or if keys are asked for.
+    Raises `ValueError` if it would listen to others, or if keys are asked for.
     """
     if settings.auth == "keys":
         message = "STILLHOUSE_AUTH=keys is not available yet"

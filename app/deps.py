@@ -42,8 +42,7 @@ def tenant(request: Request) -> str:
 def idempotency(request: Request, whose: Annotated[str, Depends(tenant)]) -> Claim | None:
     """The request's Idempotency-Key, if it has one.
 
-    Raises:
-        SpecInvalid: if the key is longer than 255 characters or not printable.
+    Raises `SpecInvalid` if the key is longer than 255 characters or not printable.
     """
     key = request.headers.get("idempotency-key")
     if key is None:

@@ -40,8 +40,7 @@ _KINDS: dict[type[Any], str] = {
 def get(session: Session, kind: type[T], tenant: str, object_id: str) -> T:
     """An object of a tenant.
 
-    Raises:
-        NotFound: if there is none; another tenant's looks the same.
+    Raises `NotFound` if there is none; another tenant's looks the same.
     """
     found = session.get(kind, object_id)
     if found is None or found.tenant != tenant:
@@ -52,8 +51,7 @@ def get(session: Session, kind: type[T], tenant: str, object_id: str) -> T:
 def get_locked(session: Session, kind: type[T], tenant: str, object_id: str) -> T:
     """An object of a tenant that nobody else changes until the transaction ends.
 
-    Raises:
-        NotFound: if there is none; another tenant's looks the same.
+    Raises `NotFound` if there is none; another tenant's looks the same.
     """
     session.get(kind, object_id, with_for_update=True)
     return get(session, kind, tenant, object_id)
@@ -114,9 +112,7 @@ def create_dataset(session: Session, tenant: str, spec: DatasetSpec) -> Dataset:
 def delete_teacher(session: Session, tenant: str, teacher_id: str) -> None:
     """Forget a teacher.
 
-    Raises:
-        InUse: if a job names it.
-        NotFound: if there is none.
+    Raises `InUse` if a job names it; `NotFound` if there is none.
     """
     teacher = get_locked(session, Teacher, tenant, teacher_id)
     _refuse_if_used(session, Job.teacher == teacher_id)
@@ -129,9 +125,7 @@ def delete_teacher(session: Session, tenant: str, teacher_id: str) -> None:
 def delete_dataset(session: Session, tenant: str, dataset_id: str) -> None:
     """Forget a dataset.
 
-    Raises:
-        InUse: if a job names it.
-        NotFound: if there is none.
+    Raises `InUse` if a job names it; `NotFound` if there is none.
     """
     dataset = get_locked(session, Dataset, tenant, dataset_id)
     _refuse_if_used(session, Job.dataset == dataset_id)
@@ -142,9 +136,7 @@ def delete_dataset(session: Session, tenant: str, dataset_id: str) -> None:
 def delete_student(session: Session, tenant: str, student_id: str) -> None:
     """Forget a student and what it would have served.
 
-    Raises:
-        NotFound: if there is none.
-        InUse: if its job is still running.
+    Raises `NotFound` if there is none; `InUse` if its job is still running.
     """
     student = get_locked(session, Student, tenant, student_id)
     job = session.get(Job, student.job)

@@ -34,11 +34,7 @@ def release(session: Session, owner: str, *, role: str | None = None) -> None:
 
 
 def forget(session: Session, sha256: str, owner: str) -> bool:
-    """`owner` needs this file no longer.
-
-    Returns:
-        Whether nobody else does: then it's out of the books, and the bytes may go.
-    """
+    """`owner` needs this file no longer; true when nobody does, and the bytes may go."""
     session.execute(delete(FileUse).where(FileUse.owner == owner, FileUse.sha256 == sha256))
     gone = delete(File).where(File.sha256 == sha256, ~_needed()).returning(File.sha256)
     return session.scalars(gone).one_or_none() is not None

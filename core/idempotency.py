@@ -27,8 +27,7 @@ class Claim:
 def find(session: Session, claim: Claim) -> str | None:
     """The object that this key has made before; None if the key is new.
 
-    Raises:
-        IdempotencyKeyReused: if it came with another body.
+    Raises `IdempotencyKeyReused` if it came with another body.
     """
     row = session.get(IdempotencyKey, (claim.tenant, claim.path, claim.key))
     if row is None:

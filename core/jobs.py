@@ -39,11 +39,9 @@ Kind = Literal["distill", "train"]
 def create(session: Session, tenant: str, spec: JobSpec, *, kind: Kind = "distill") -> Job:
     """A job with all its runs.
 
-    Raises:
-        ReferenceNotFound: if it names what isn't there.
-        ReferenceRejected: if it names what was rejected.
-        ClassesDiffer: if teacher and dataset can't be aligned.
-        SpecInvalid: if the batch is larger than the data.
+    Raises `ReferenceNotFound` if it names what isn't there; `ReferenceRejected` if it names
+    what was rejected; `ClassesDiffer` if teacher and dataset can't be aligned; `SpecInvalid` if
+    the batch is larger than the data.
     """
     teacher, dataset = require_usable(session, tenant, spec)
     ready = dataset.status == "ready" and (teacher is None or teacher.status == "ready")
@@ -127,8 +125,7 @@ def set_priority(session: Session, job: Job, priority: int) -> None:
 def require_over(job: Job) -> Job:
     """The job, if it has ended.
 
-    Raises:
-        JobIsRunning: if it hasn't.
+    Raises `JobIsRunning` if it hasn't.
     """
     if job.status not in TERMINAL:
         raise JobIsRunning
@@ -230,9 +227,7 @@ def must_stop(session: Session, job_id: str) -> str | None:
 def require_usable(session: Session, tenant: str, spec: JobSpec) -> tuple[Teacher | None, Dataset]:
     """The teacher and the dataset that a spec names, ready or still being checked.
 
-    Raises:
-        ReferenceNotFound: if one isn't there.
-        ReferenceRejected: if one was rejected.
+    Raises `ReferenceNotFound` if one isn't there; `ReferenceRejected` if one was rejected.
     """
     # Shared locks: neither is deleted, or gets ready unnoticed, while a job is made that names it.
     shared: Any = {"read": True}

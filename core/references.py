@@ -15,9 +15,8 @@ def require_allowed(
 ) -> None:
     """Check every file:// that a spec names.
 
-    Raises:
-        PathNotAllowed: if one lies outside the roots.
-        ReferenceNotFound: if one isn't there.
+    Raises `PathNotAllowed` if one lies outside the roots; `ReferenceNotFound` if one isn't
+    there.
     """
     for reference in _references(source):
         resolve(reference.uri, roots)
@@ -26,9 +25,8 @@ def require_allowed(
 def resolve(uri: str, roots: tuple[Path, ...]) -> Path:
     """The real path of a file:// URI.
 
-    Raises:
-        PathNotAllowed: if it lies outside the roots, links followed.
-        ReferenceNotFound: if it isn't there.
+    Raises `PathNotAllowed` if it lies outside the roots, links followed; `ReferenceNotFound` if
+    it isn't there.
     """
     try:
         real = Path(unquote(urlsplit(uri).path)).resolve()

@@ -44,14 +44,14 @@ def job(spec: JobSpec, *, teacher: Teacher | None, dataset: Dataset) -> Resolved
 
     Args:
         spec: as sent.
-        teacher: the ready teacher; None where a teacher is to be trained.
+        teacher: the ready teacher; None where a teacher is to be trained. Its classes must be
+            the dataset's (see `class_order`).
         dataset: the ready dataset.
 
     Returns:
         The resolved job; `precision` may be settled by the prepare run.
 
     Raises:
-        ClassesDiffer: if teacher and dataset name other classes, or other numbers of them.
         SpecInvalid: if the batch is larger than the training part.
     """
     if teacher is not None:
@@ -110,8 +110,7 @@ def steps(resolved: ResolvedJob, rows: int) -> int:
 def class_order(teacher: Teacher, dataset: Dataset) -> list[int] | None:
     """Which of the teacher's outputs is each class of the dataset; None: the same order.
 
-    Raises:
-        ClassesDiffer: if they can't be aligned.
+    Raises `ClassesDiffer` if they can't be aligned.
     """
     theirs, ours = teacher.classes, dataset.classes or []
     if theirs is None or dataset.facts.get("classes_unnamed"):

@@ -44,14 +44,7 @@ class Incoming:
         self._path.unlink(missing_ok=True)
 
     def write(self, chunks: list[bytes]) -> None:
-        """Append.
-
-        Args:
-            chunks: pieces of the body, in order.
-
-        Raises:
-            StorageFull: if the disk is.
-        """
+        """Append pieces of the body, in order; a full disk is `StorageFull`."""
         self._storage.require_room(0)
         try:
             for chunk in chunks:
@@ -100,14 +93,7 @@ class Storage:
         return self.path(sha256).is_file()
 
     def receive(self, expected_bytes: int = 0) -> Incoming:
-        """Begin to receive a file.
-
-        Args:
-            expected_bytes: its announced size; 0 if unknown.
-
-        Raises:
-            StorageFull: if it wouldn't leave `min_free_bytes` free.
-        """
+        """Begin to receive a file of an announced size (0: unknown), if there's room for it."""
         self.require_room(expected_bytes)
         return Incoming(self)
 
@@ -124,15 +110,7 @@ class Storage:
             raise StorageFull
 
     def adopt(self, path: Path, sha256: str) -> None:
-        """Move a hashed and synced file of the same disk in under its hash.
-
-        Args:
-            path: the file; gone afterwards.
-            sha256: its hash, which the caller has computed.
-
-        Raises:
-            StorageFull: if the disk is.
-        """
+        """Move a file of the same disk, hashed and synced by the caller, in under its hash."""
         target = self.path(sha256)
         try:
             if not target.parent.is_dir():
@@ -159,9 +137,7 @@ class Storage:
     def check(self) -> None:
         """Write and remove a byte.
 
-        Raises:
-            StorageFull: if the disk is.
-            OSError: if the folder can't be written.
+        Raises `StorageFull` if the disk is; `OSError` if the folder can't be written.
         """
         probe = self.root / "tmp" / ids.new("req")
         try:

@@ -10,12 +10,14 @@ from pathlib import Path
 from typing import get_args
 
 import pytest
+import torch
 
 from app.api import errors
 from core.settings import Settings
 from stillhouse.errors import StillhouseError
 from stillhouse.spec.methods import METHODS
 from stillhouse.spec.objective import ObjectiveTerm
+from worker.engine import objective
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("stillhouse", "core", "app", "worker")
@@ -61,10 +63,6 @@ def test_every_objective_has_a_method() -> None:
 
 @pytest.mark.parametrize("kind", [method.kind for method in METHODS])
 def test_every_objective_has_a_case_in_the_engine(kind: str) -> None:
-    import torch
-
-    from worker.engine import objective
-
     spec = next(method.spec for method in METHODS if method.kind == kind)
     term = spec.model_validate({"kind": kind})
     student, teacher = torch.randn(4, 3), torch.randn(4, 3)

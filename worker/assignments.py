@@ -39,8 +39,7 @@ def for_intake(
 ) -> IntakeAssignment:
     """What an intake child is told.
 
-    Raises:
-        StillhouseError: if a file:// is not allowed or gone.
+    Raises `StillhouseError` if a file:// is not allowed or gone.
     """
     limits: Any = {"memory_bytes": settings.intake_memory_bytes}
     if run.teacher is not None:
@@ -96,7 +95,8 @@ def for_trainer(
         "checkpoint": str(checkpoint) if checkpoint else None,
         "checkpoint_seconds": settings.checkpoint_seconds,
         "device": device,
-        "threads": threads,
+        # Sums depend on how many threads share them: a deterministic run has one, on any machine.
+        "threads": 1 if spec["training"]["deterministic"] else threads,
     }
 
 

@@ -87,8 +87,7 @@ class Bench:
     def write(self, work: Callable[[Session], T]) -> T:
         """Write in the lease's name, again and again while the database is away.
 
-        Raises:
-            LeaseNotProvable: when the lease may have run out meanwhile.
+        Raises `LeaseNotProvable` when the lease may have run out meanwhile.
         """
         while True:
             try:
@@ -134,8 +133,7 @@ class Bench:
     def adopt(self, file: File, *, verify: bool = False) -> dict[str, Any]:
         """Move a child's file into the storage.
 
-        Raises:
-            ValueError: if it lies outside the work folder or isn't what the child says.
+        Raises `ValueError` if it lies outside the work folder or isn't what the child says.
         """
         path = Path(file["file"])
         if not path.resolve().is_relative_to(self.work.resolve()) or path.is_symlink():

@@ -26,8 +26,7 @@ class Identity:
 def take(settings: Settings) -> Identity:
     """The first free name of this data folder.
 
-    Raises:
-        RuntimeError: if all are taken.
+    Raises `RuntimeError` if all are taken.
     """
     base = settings.worker_name or f"{socket.gethostname()}:{settings.data_dir.resolve()}"
     folder = settings.data_dir.resolve() / "locks"

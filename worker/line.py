@@ -36,18 +36,23 @@ class Line:
             os._exit(0)
 
     def until(self, stop: threading.Event) -> Say:
-        """What a run speaks through: half a second between progress messages, and stoppable."""
-        next_progress = 0.0
+        """What a run speaks through: half a second between progress messages, and stoppable.
+
+        The first step is told at once: until then nobody knows that the run does anything.
+        """
+        next_progress, has_begun = 0.0, False
 
         def say(message: Message) -> None:
-            nonlocal next_progress
+            nonlocal next_progress, has_begun
             if message["type"] != "progress":
                 self.send(message)
                 return
             if stop.is_set():
                 raise Stopped
             now = time.monotonic()
-            if now >= next_progress:
+            begins = not has_begun and message.get("step", 0) > 0
+            if begins or now >= next_progress:
+                has_begun = has_begun or begins
                 next_progress = now + _PROGRESS_SECONDS
                 self.send(message)
 

@@ -175,8 +175,7 @@ class Supervisor:
                 device=str(extra.get("device_name", "cpu")),
                 memory_bytes=int(extra.get("memory_bytes", 0)),
             )
-            networks = [(item[0], item[1], None, None) for item in extra.get("networks", [])]
-            workers.publish_networks(session, networks)
+            workers.publish_networks(session, map(tuple, extra.get("networks", [])))
 
     def _enrol(self) -> None:
         while not self._stopping.is_set():

@@ -50,7 +50,9 @@ def main() -> None:
     line = Line.of_environment()
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    line.send({"type": "ready", "extra": device.describe() | {"networks": networks.names()}})
+    known = networks.figures()
+    catalogue = [[*key, *known.get(key, (None, None))] for key in networks.names()]
+    line.send({"type": "ready", "extra": device.describe() | {"networks": catalogue}})
     while True:
         assignment, stop = orders.get()
         log.info("%s begins: %s", assignment["kind"], _describe(assignment))

@@ -34,6 +34,8 @@ class TrainerRun:
         self._progress: Progress | None = None
         self._points: dict[tuple[str, int], float] = {}
         self._dirty = False
+        self._begins = False
+        """Whether its first step is known here and not in SQL."""
         self._beat_at = time.monotonic()
         self._heard_at = time.monotonic()
         self._stop_by: float | None = None
@@ -104,10 +106,7 @@ class TrainerRun:
         """Act on a message; not None when the run is over."""
         match message["type"]:
             case "progress":
-                self._progress = Progress(
-                    message.get("step", 0), message.get("steps", 0), message.get("epoch", 0)
-                )
-                self._dirty = True
+                self._take_progress(message)
             case "metrics":
                 for name, step, value in message.get("points", []):
                     self._points[name, step] = value
@@ -132,7 +131,15 @@ class TrainerRun:
                 pass
         return None
 
+    def _take_progress(self, message: Message) -> None:
+        step = message.get("step", 0)
+        self._begins = step > 0 and (self._progress is None or self._progress.step == 0)
+        self._progress = Progress(step, message.get("steps", 0), message.get("epoch", 0))
+        self._dirty = True
+
     def _is_due(self) -> bool:
+        if self._begins:
+            return True
         since = time.monotonic() - self._beat_at
         return since >= (WRITE_SECONDS if self._dirty else self._bench.beat_seconds)
 
@@ -150,7 +157,7 @@ class TrainerRun:
         order = self._bench.beat(self._progress, also)
         self._beat_at = time.monotonic()
         self._points.clear()
-        self._dirty = False
+        self._dirty = self._begins = False
         return order
 
     def _obey(self, order: leases.Order) -> None:

@@ -109,6 +109,9 @@ def create(
 
     Returns:
         The object's id, and whether it had been made before.
+
+    Raises:
+        IntegrityError: if the database refuses the object for a reason other than its key.
     """
     try:
         return _create(state, claim, make)

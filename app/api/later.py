@@ -30,8 +30,7 @@ LATER = {
 def refuse(request: Request) -> None:
     """Say so.
 
-    Raises:
-        NotAvailable: always.
+    Raises `NotAvailable` always.
     """
     raise NotAvailable(f"{request.method} {request.url.path} is not available yet.")
 

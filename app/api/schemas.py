@@ -77,10 +77,8 @@ def dataset(row: Dataset) -> Answer:
 def job(row: Job, ahead: int | None = None, *, worker_lives: bool = True) -> Answer:
     """A job.
 
-    Args:
-        row: the job.
-        ahead: how many queued jobs stand before it; None in a list, where nobody counts.
-        worker_lives: whether any worker was seen lately.
+    `ahead` counts the queued jobs before it (None in a list, where nobody counts);
+    `worker_lives` says whether any worker was seen lately.
     """
     fraction = min(row.step / row.steps, 1.0) if row.steps else 0.0
     if row.status == "succeeded":

@@ -20,9 +20,8 @@ _BLOCK = 512
 def file(request: Request, storage: Storage, *, sha256: str, size: int, name: str) -> Response:
     """A stored file.
 
-    Raises:
-        NotFound: if its bytes are gone.
-        RangeNotSatisfiable: if the one range asked for lies outside it.
+    Raises `NotFound` if its bytes are gone; `RangeNotSatisfiable` if the one range asked for
+    lies outside it.
     """
     tag = f'"{sha256}"'
     headers = {

@@ -8,10 +8,10 @@ from core.tables import Job
 from tests.stage import Stage
 
 
-def waited(stage: Stage, watcher: Watcher, job: str, **until: object) -> float:
+def waited(watcher: Watcher, job: str, *, version: int | None = None) -> float:
     async def wait() -> float:
         before = time.monotonic()
-        await watcher.until(Job, job, changed_from=until.get("version"), seconds=1.0)  # type: ignore[arg-type]  # an int or None
+        await watcher.until(Job, job, changed_from=version, seconds=1.0)
         return time.monotonic() - before
 
     return asyncio.run(wait())
@@ -36,16 +36,16 @@ def test_a_version_that_was_read_later_than_the_last_look_is_waited_on(stage: St
 def test_a_job_that_is_over_is_not_waited_on(stage: Stage) -> None:
     job = stage.job()
     stage.cancel(job)
-    assert waited(stage, Watcher(stage.database), job) < 0.9
+    assert waited(Watcher(stage.database), job) < 0.9
 
 
 def test_what_is_gone_is_not_waited_on(stage: Stage) -> None:
-    assert waited(stage, Watcher(stage.database), "job_missing", version=3) < 0.9
+    assert waited(Watcher(stage.database), "job_missing", version=3) < 0.9
 
 
 def test_nothing_is_remembered_of_those_who_left(stage: Stage) -> None:
     watcher = Watcher(stage.database)
-    waited(stage, watcher, stage.job())
+    waited(watcher, stage.job())
     assert (watcher._seen, dict(watcher._watched)) == ({}, {})
 
 

@@ -6,7 +6,7 @@ from sqlalchemy import select
 from core import catalog, jobs, leases, students
 from core.tables import Event, Job, Run, Student, Teacher
 from stillhouse.errors import InUse, JobIsRunning
-from stillhouse.spec import TeacherSpec
+from stillhouse.spec import JobSpec, TeacherSpec
 from tests import stage as stage_module
 from tests.stage import NETWORK, Stage
 
@@ -101,7 +101,7 @@ def test_a_job_made_while_its_input_gets_ready_goes_on(stage: Stage) -> None:
         pytest.skip("writers of SQLite stand in line")
     teacher, dataset = stage.teacher(), stage.validating_dataset()
     lease = stage.take()
-    spec = jobs.JobSpec.model_validate(stage_module.job_spec(teacher, dataset))
+    spec = JobSpec.model_validate(stage_module.job_spec(teacher, dataset))
     intake = threading.Thread(target=lambda: stage.end_well(lease))
     with stage.database.write() as session:
         job = jobs.create(session, "default", spec).id
@@ -117,7 +117,7 @@ def test_a_dataset_is_not_deleted_under_a_job_that_is_being_made(stage: Stage) -
     if stage.database.is_sqlite:
         pytest.skip("writers of SQLite stand in line")
     teacher, dataset = stage.teacher(), stage.dataset()
-    spec = jobs.JobSpec.model_validate(stage_module.job_spec(teacher, dataset))
+    spec = JobSpec.model_validate(stage_module.job_spec(teacher, dataset))
     refused: list[Exception] = []
 
     def delete() -> None:

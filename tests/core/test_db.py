@@ -3,9 +3,11 @@ import time
 
 import pytest
 from sqlalchemy import func, select
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.orm import Session
 
 from core.db import Database, db_now
-from core.tables import IdempotencyKey
+from core.tables import Event, IdempotencyKey
 from tests.stage import Stage
 
 
@@ -20,10 +22,13 @@ def test_the_databases_clock_tells_seconds_since_1970(database: Database) -> Non
 
 
 def test_a_transaction_that_raises_leaves_nothing(stage: Stage) -> None:
-    with pytest.raises(RuntimeError), stage.database.write() as session:
+    def break_off(session: Session) -> None:
         session.add(key("a"))
         session.flush()
         raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        stage.write(break_off)
     with stage.database.read() as session:
         assert session.scalar(select(func.count()).select_from(IdempotencyKey)) == 0
 
@@ -34,7 +39,7 @@ def test_many_writers_at_once_all_get_through(stage: Stage) -> None:
     def write(number: int) -> None:
         try:
             for each in range(10):
-                stage.write(lambda session: session.add(key(f"{number}/{each}")))
+                stage.write(lambda session, name: session.add(key(name)), f"{number}/{each}")
         except Exception as error:  # noqa: BLE001  whatever it is, the test shows it
             troubles.append(error)
 
@@ -48,10 +53,6 @@ def test_many_writers_at_once_all_get_through(stage: Stage) -> None:
         assert session.scalar(select(func.count()).select_from(IdempotencyKey)) == 80
 
 
-def test_an_id_that_nothing_carries_breaks_no_foreign_key_silently(stage: Stage) -> None:
-    from sqlalchemy.exc import IntegrityError
-
-    from core.tables import Event
-
+def test_a_row_that_belongs_to_nothing_is_refused(stage: Stage) -> None:
     with pytest.raises(IntegrityError), stage.database.write() as session:
         session.add(Event(job="job_missing", type="t", message="m"))

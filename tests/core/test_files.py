@@ -2,6 +2,7 @@ import threading
 import time
 
 import pytest
+from sqlalchemy import update
 
 from core import catalog, files
 from core.tables import Conversion, File, FileUse, Teacher
@@ -151,7 +152,7 @@ def test_a_file_that_is_noted_while_it_is_collected_is_not_called_gone(stage: St
     stage.write(files.note, file["sha256"], file["bytes"])
     cut = time.time() + 0.001
     with stage.database.write() as session:
-        session.execute(File.__table__.update().values(touched_at=1.0))
+        session.execute(update(File).values(touched_at=1.0))
     gone: list[str] = []
     collector = threading.Thread(
         target=lambda: gone.extend(stage.write(files.collect, untouched_since=cut))

@@ -12,6 +12,7 @@ from stillhouse.errors import (
     ReferenceRejected,
     SpecInvalid,
 )
+from stillhouse.spec import JobSpec
 from tests import stage as stage_module
 from tests.stage import NETWORK, Stage
 
@@ -226,7 +227,7 @@ def test_progress_is_the_sum_of_the_training_runs(stage: Stage) -> None:
 
 
 def test_a_job_of_another_tenant_names_nothing_of_ours(stage: Stage) -> None:
-    spec = jobs.JobSpec.model_validate(stage_module.job_spec(stage.teacher(), stage.dataset()))
+    spec = JobSpec.model_validate(stage_module.job_spec(stage.teacher(), stage.dataset()))
     with pytest.raises(ReferenceNotFound), stage.database.write() as session:
         jobs.create(session, "other", spec)
 

@@ -1,4 +1,5 @@
 import time
+from typing import Any
 
 from core import queue
 from core.queue import Doorbell
@@ -24,7 +25,8 @@ def test_a_ring_is_a_message_that_carries_no_work(broker_url: str) -> None:
     bell.ring(2)
     waiting.until(lambda: bell.is_reachable, what="the ring")
     celery = queue.make_celery(broker_url)
-    with celery.connection_for_read() as connection, connection.channel() as channel:
+    with celery.connection_for_read() as connection:
+        channel: Any = connection.channel()
         found = waiting.until(lambda: channel.basic_get(queue.QUEUE, no_ack=True), what="a message")
         assert found.headers["task"] == queue.TASK
         assert found.headers["argsrepr"] == "()"

@@ -42,9 +42,13 @@ def test_another_digest_keeps_nothing(storage: Storage) -> None:
 
 
 def test_what_breaks_off_keeps_nothing(storage: Storage) -> None:
-    with pytest.raises(RuntimeError), storage.receive() as incoming:
-        incoming.write([CONTENT])
-        raise RuntimeError
+    def break_off() -> None:
+        with storage.receive() as incoming:
+            incoming.write([CONTENT])
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        break_off()
     assert files_below(storage.root) == []
 
 

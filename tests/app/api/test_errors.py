@@ -4,7 +4,6 @@ import pytest
 from starlette.testclient import TestClient
 
 from app.api import errors
-from stillhouse import errors as names
 from tests import stage as stage_module
 from tests.stage import NETWORK
 
@@ -200,16 +199,3 @@ def test_a_path_of_the_contract_that_is_not_built_says_so(
 def test_a_message_is_not_read_as_a_template(client: TestClient) -> None:
     spec = job(controls=["{0}{message}%s"])
     require_problem(client.post("/v1/jobs", json=spec), 422, "invalid_request")
-
-
-def test_every_error_has_a_status() -> None:
-    kinds = [names.StillhouseError]
-    for kind in kinds:
-        kinds.extend(kind.__subclasses__())
-    for kind in kinds[1:]:
-        made = (
-            kind("code", "detail")
-            if kind.__init__ is not names.StillhouseError.__init__
-            else kind()
-        )  # type: ignore[call-arg]  # the two that take a code
-        assert errors.status_of(made) in errors.TITLES

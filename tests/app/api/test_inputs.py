@@ -52,8 +52,8 @@ def test_a_dataset_is_taken_in_and_can_be_read(client: TestClient, stage: Stage)
         "source", "warnings",
     }  # fmt: skip
     path = f"/v1/datasets/{made['id']}"
-    for part in ("splits", "preview", "parts/test.npz"):
-        assert client.get(f"{path}/{part}").status_code == 404
+    for early in ("splits", "preview", "parts/test.npz"):
+        assert client.get(f"{path}/{early}").status_code == 404
     stage.play()
     assert client.get(path).json()["rows"]["train"] == 60
     splits = client.get(f"{path}/splits")
@@ -71,11 +71,15 @@ def test_a_dataset_is_taken_in_and_can_be_read(client: TestClient, stage: Stage)
 def test_a_rejected_input_says_why(client: TestClient, stage: Stage, kind: str) -> None:
     making = stage.validating_teacher if kind == "teachers" else stage.validating_dataset
     made = making()
-    error = {"code": "teacher_mismatch", "tensors": {"missing": ["a"], "total": 1}}
-    stage.fail(stage.take(), **error)
+    tensors = {"missing": ["a"], "total": 1}
+    stage.fail(stage.take(), "teacher_mismatch", tensors=tensors)
     body = client.get(f"/v1/{kind}/{made}").json()
     assert body["status"] == "rejected"
-    assert body["error"] == {"detail": "It teacher_mismatch."} | error
+    assert body["error"] == {
+        "code": "teacher_mismatch",
+        "detail": "It teacher_mismatch.",
+        "tensors": tensors,
+    }
 
 
 @pytest.mark.parametrize("kind", ["teachers", "datasets"])

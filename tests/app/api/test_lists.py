@@ -3,8 +3,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from core import catalog, files, jobs
-from core.tables import Job
+from core import jobs
+from core.tables import Dataset, Job, Teacher
 from stillhouse.spec import JobSpec
 from tests import stage as stage_module
 from tests.stage import Stage
@@ -94,17 +94,16 @@ def test_each_kind_has_its_list(client: TestClient, stage: Stage) -> None:
 def test_another_tenants_objects_are_not_there(client: TestClient, stage: Stage) -> None:
     teacher, dataset = stage.teacher(), stage.dataset()
     with stage.database.write() as session:
-        for kind, key in ((catalog.Teacher, teacher), (catalog.Dataset, dataset)):
-            session.get_one(kind, key).tenant = "other"
+        session.get_one(Teacher, teacher).tenant = "other"
+        session.get_one(Dataset, dataset).tenant = "other"
         spec = JobSpec.model_validate(stage_module.job_spec(teacher, dataset))
         job = jobs.create(session, "other", spec).id
     stage.play()
-    student = str(stage.runs(job, "train")[0].id)
-    for kind in ("jobs", "teachers", "datasets", "students"):
-        assert ids(client.get(f"/v1/{kind}")) == []
+    run = stage.runs(job, "train")[0].id
+    for listed in ("jobs", "teachers", "datasets", "students"):
+        assert ids(client.get(f"/v1/{listed}")) == []
     for path in (f"jobs/{job}", f"teachers/{teacher}", f"datasets/{dataset}",
-                 f"jobs/{job}/runs", f"runs/{student}/log"):  # fmt: skip
+                 f"jobs/{job}/runs", f"runs/{run}/log"):  # fmt: skip
         assert client.get(f"/v1/{path}").status_code == 404
     assert client.post(f"/v1/jobs/{job}/cancel").status_code == 404
     assert client.delete(f"/v1/jobs/{job}").status_code == 404
-    assert files.upload_owner("other") != files.upload_owner("default")

@@ -1,0 +1,62 @@
+"""What networks cost as they are published: parameters, and MACs for one item.
+
+timm's at their own input and classes, our residual ones on CIFAR-100. Building all of them
+takes ten minutes of a core, so the figures lie beside this file.
+
+    python -m worker.engine.networks.figures      measures anew, after timm was updated
+"""
+
+from __future__ import annotations
+
+import csv
+import sys
+import warnings
+from functools import cache
+from pathlib import Path
+
+import timm
+import torch
+from torch.utils.flop_counter import FlopCounterMode
+
+from stillhouse.spec import NetworkSpec
+from worker.engine.networks import building, costs
+from worker.engine.networks.residual import SHAPES
+
+FILE = Path(__file__).with_name("figures.csv")
+CIFAR_100 = {"classes": 100, "channels": 3, "size": (32, 32)}
+
+Figures = dict[tuple[str, str], tuple[int, int]]
+
+
+@cache
+def read() -> Figures:
+    """Parameters and MACs by family and name; what is missing wasn't measured."""
+    with FILE.open(newline="") as lines:
+        return {(row[0], row[1]): (int(row[2]), int(row[3])) for row in csv.reader(lines)}
+
+
+def main() -> None:
+    """Measure every network on the meta device, where nothing is allocated or computed."""
+    warnings.simplefilter("ignore")
+    with FILE.open("w", newline="") as file:
+        writer = csv.writer(file, lineterminator="\n")
+        for name in SHAPES:
+            network = building.build(NetworkSpec(family="builtin", name=name), **CIFAR_100)
+            writer.writerow(("builtin", name, *costs.measure(network, 3, (32, 32))))
+        for name in timm.list_models():
+            try:
+                writer.writerow(("timm", name, *_measure(name)))
+            except Exception as error:  # noqa: BLE001  some need packages that aren't here
+                sys.stderr.write(f"{name}: {error}\n")
+
+
+def _measure(name: str) -> tuple[int, int]:
+    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
+        network = timm.create_model(name).eval()
+        network(torch.zeros((1, *network.pretrained_cfg["input_size"])))
+    parameters = sum(tensor.numel() for tensor in network.parameters())
+    return parameters, counter.get_total_flops() // 2
+
+
+if __name__ == "__main__":
+    main()
