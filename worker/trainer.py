@@ -50,7 +50,7 @@ def main() -> None:
     line = Line.of_environment()
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()
-    known = networks.figures()
+    known = networks.published_figures()
     catalogue = [[*key, *known.get(key, (None, None))] for key in networks.names()]
     line.send({"type": "ready", "extra": device.describe() | {"networks": catalogue}})
     while True:

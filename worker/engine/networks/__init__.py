@@ -2,6 +2,6 @@
 
 from worker.engine.networks.building import build, names
 from worker.engine.networks.costs import measure
-from worker.engine.networks.figures import read as figures
+from worker.engine.networks.published import read as published_figures
 
-__all__ = ["build", "figures", "measure", "names"]
+__all__ = ["build", "measure", "names", "published_figures"]

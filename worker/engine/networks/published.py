@@ -3,7 +3,7 @@
 timm's at their own input and classes, our residual ones on CIFAR-100. Building all of them
 takes ten minutes of a core, so the figures lie beside this file.
 
-    python -m worker.engine.networks.figures      measures anew, after timm was updated
+    python -m worker.engine.networks.published      measures anew, after timm was updated
 """
 
 from __future__ import annotations
@@ -16,15 +16,14 @@ from pathlib import Path
 
 import timm
 import torch
+from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from stillhouse.spec import NetworkSpec
 from worker.engine.networks import building, costs
 from worker.engine.networks.residual import SHAPES
 
-FILE = Path(__file__).with_name("figures.csv")
-CIFAR_100 = {"classes": 100, "channels": 3, "size": (32, 32)}
-
+FILE = Path(__file__).with_name("published.csv")
 Figures = dict[tuple[str, str], tuple[int, int]]
 
 
@@ -41,7 +40,9 @@ def main() -> None:
     with FILE.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
         for name in SHAPES:
-            network = building.build(NetworkSpec(family="builtin", name=name), **CIFAR_100)
+            network = building.build(
+                NetworkSpec(family="builtin", name=name), classes=100, channels=3, size=(32, 32)
+            )
             writer.writerow(("builtin", name, *costs.measure(network, 3, (32, 32))))
         for name in timm.list_models():
             try:
@@ -51,9 +52,14 @@ def main() -> None:
 
 
 def _measure(name: str) -> tuple[int, int]:
-    with torch.device("meta"), torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network = timm.create_model(name).eval()
-        network(torch.zeros((1, *network.pretrained_cfg["input_size"])))
+    card = timm.get_pretrained_cfg(name)
+    if card is None:
+        message = "timm says nothing of its input"
+        raise LookupError(message)
+    # With gradients: the counter looks for their functions in some attention networks.
+    with torch.device("meta"), FlopCounterMode(display=False) as counter:
+        network: nn.Module = timm.create_model(name).eval()
+        network(torch.zeros((1, *card.input_size)))
     parameters = sum(tensor.numel() for tensor in network.parameters())
     return parameters, counter.get_total_flops() // 2
 
