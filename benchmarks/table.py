@@ -64,9 +64,7 @@ class Report:
         return all(finding.holds for finding in self.findings)
 
 
-def ratio(
-    name: str, above: Measured, below: Measured, *, bound: Bound | None = None
-) -> Finding:
+def ratio(name: str, above: Measured, below: Measured, *, bound: Bound | None = None) -> Finding:
     """The ratio of two medians."""
     return Finding(name, above.median / below.median, "×", bound)
 

@@ -63,18 +63,14 @@ def _compare(service: Service, folder: Path, *, size: int, runs: int) -> Report:
     return _report(seconds, growth, size)
 
 
-def _report(
-    seconds: dict[str, list[float]], growth: dict[str, list[float]], size: int
-) -> Report:
+def _report(seconds: dict[str, list[float]], growth: dict[str, list[float]], size: int) -> Report:
     mib = size / 1024**2
     speed = {
         name: Measured(name, [mib / value for value in values], "MiB/s")
         for name, values in seconds.items()
     }
     slower = min(("copy", "hash"), key=lambda name: speed[name].median)
-    grown = {
-        name: Measured(f"memory, {name}", values, "MiB") for name, values in growth.items()
-    }
+    grown = {name: Measured(f"memory, {name}", values, "MiB") for name, values in growth.items()}
     at_most = Bound("at most", GROWTH_MIB)
     return Report(
         f"Transfer of {size / 1024**3:.3g} GiB",

@@ -21,6 +21,11 @@ def note(session: Session, sha256: str, size: int) -> None:
     _write(session, File, row, key=["sha256"], anew="touched_at")
 
 
+def known(session: Session, hashes: list[str]) -> set[str]:
+    """Which of these files are in the books."""
+    return set(session.scalars(select(File.sha256).where(File.sha256.in_(hashes))))
+
+
 def use(session: Session, sha256: str, owner: str, role: str) -> None:
     """Record that `owner` needs a file, or needs it still."""
     row = {"sha256": sha256, "owner": owner, "role": role, "created_at": time.time()}

@@ -19,6 +19,12 @@ def _run() -> None:
         # The driver's own BEGIN would end at the first DDL statement; IMMEDIATE holds it together.
         engine = engine.execution_options(begin="IMMEDIATE")
     with engine.connect() as connection:
+        if not database.is_sqlite:
+            # Two replicas that start together migrate one after the other.
+            connection.exec_driver_sql("SELECT pg_advisory_lock(5477)")
+            # A migration that can't get its lock fails instead of stopping the service.
+            connection.exec_driver_sql("SET lock_timeout = '5s'")
+            connection.commit()
         context.configure(
             connection=connection,
             target_metadata=Base.metadata,
@@ -27,11 +33,9 @@ def _run() -> None:
             transaction_per_migration=True,
         )
         with context.begin_transaction():
-            if not database.is_sqlite:
-                # A migration that can't get its lock fails instead of stopping the service.
-                connection.exec_driver_sql("SET lock_timeout = '5s'")
             context.run_migrations()
         connection.commit()
+        connection.detach()  # the lock ends with the connection, not with the pool
     database.close()
 
 

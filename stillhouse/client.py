@@ -99,9 +99,17 @@ class Client:
 
     # Jobs
 
-    def estimate(self, spec: JobSpec | Mapping[str, Any]) -> Json:
-        """What a job would start and take; creates nothing. A figure may be null."""
-        answer: Json = self._connection.send("POST", "/v1/jobs/estimate", json=_body(spec)).json()
+    def estimate(self, spec: JobSpec | Mapping[str, Any], *, wait_seconds: int = 30) -> Json:
+        """What a job would start and take; creates nothing. A figure may be null.
+
+        A busy worker is waited for, `wait_seconds` (at most 30), then `NoWorker` is raised.
+        """
+        answer: Json = self._connection.send(
+            "POST",
+            "/v1/jobs/estimate",
+            json=_body(spec),
+            headers={"Prefer": f"wait={wait_seconds}"},
+        ).json()
         return answer
 
     def submit(

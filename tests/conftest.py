@@ -36,7 +36,7 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def migrated_postgres(postgres_server: str) -> str:
     url = servers.fresh_postgres_database(postgres_server)
     migrate.upgrade(url)
-    return url.partition("?")[0].rpartition("/")[2]
+    return url
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -46,9 +46,9 @@ def database_url(request: pytest.FixtureRequest, tmp_path: Path) -> str:
         path = tmp_path / "stillhouse.db"
         shutil.copy(request.getfixturevalue("migrated_sqlite"), path)
         return f"sqlite:///{path}"
-    server = request.getfixturevalue("postgres_server")
-    template = request.getfixturevalue("migrated_postgres")
-    return servers.fresh_postgres_database(server, template)
+    url: str = request.getfixturevalue("migrated_postgres")
+    servers.empty_postgres_database(url)
+    return url
 
 
 @pytest.fixture

@@ -34,6 +34,19 @@ def run(database: Database, storage: Storage, settings: Settings) -> int:
     return freed
 
 
+def sweep(database: Database, storage: Storage) -> None:
+    """Remove bytes that no book knows: a worker died between moving and recording them."""
+    young = time.time() - STALE_SECONDS
+    for folder in (storage.root / "files").iterdir():
+        old = [item for item in folder.iterdir() if item.stat().st_mtime < young]
+        with database.read() as session:
+            known = files.known(session, [item.name for item in old])
+        for item in old:
+            if item.name not in known:
+                item.unlink(missing_ok=True)
+                log.info("file %s was in no book", item.name)
+
+
 def _clear_scratch(storage: Storage, older_than: float) -> None:
     for folder in ("tmp", "work"):
         for item in (storage.root / folder).iterdir():

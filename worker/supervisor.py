@@ -214,6 +214,8 @@ class Supervisor:
                 with self._database.write() as session:
                     status = "busy" if self._run_id else "ready"
                     workers.seen(session, self._worker_id or "", status=status, run=self._run_id)
+                if next_reconcile == 0.0 and self._identity.is_only_worker:
+                    reconcile.sweep(self._database, self._storage)
                 if time.monotonic() >= next_reconcile:
                     next_reconcile = time.monotonic() + self._settings.reconcile_seconds
                     if reconcile.run(self._database, self._storage, self._settings):

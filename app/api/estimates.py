@@ -10,7 +10,7 @@ from fastapi import APIRouter, Response
 from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
-from app.deps import State, StateDep, Tenant
+from app.deps import State, StateDep, Tenant, Wait
 from core import jobs, resolve, runs
 from core.tables import Dataset, Run, Teacher
 from stillhouse.errors import InputRejected, NoWorker
@@ -23,8 +23,11 @@ LOOK_SECONDS = 0.1
 
 
 @router.post("/estimate", operation_id="estimate_job")
-async def estimate(spec: JobSpec, state: StateDep, tenant: Tenant) -> Response:
-    """Resolve a spec, check its networks on a worker, and say what it would take."""
+async def estimate(spec: JobSpec, state: StateDep, tenant: Tenant, wait: Wait) -> Response:
+    """Resolve a spec, check its networks on a worker, and say what it would take.
+
+    A worker that is busy is waited for, 30 s or what `Prefer: wait` says.
+    """
     teacher, dataset = await run_in_threadpool(_inputs, state, tenant, spec)
     if dataset.status != "ready" or (teacher is not None and teacher.status != "ready"):
         return JSONResponse(_unmeasured(spec))
@@ -32,7 +35,7 @@ async def estimate(spec: JobSpec, state: StateDep, tenant: Tenant) -> Response:
     run_id = await run_in_threadpool(_ask, state, tenant, resolved)
     state.doorbell.ring()
     try:
-        measured = await _answer_of(state, run_id)
+        measured = await _answer_of(state, run_id, min(wait or WAIT_SECONDS, WAIT_SECONDS))
     finally:
         await run_in_threadpool(_remove, state, run_id)
     return JSONResponse(_estimate(resolved, dataset, teacher, measured))
@@ -48,8 +51,8 @@ def _ask(state: State, tenant: str, resolved: ResolvedJob) -> str:
         return runs.add_estimate(session, tenant, resolved.model_dump(mode="json")).id
 
 
-async def _answer_of(state: State, run_id: str) -> dict[str, Any]:
-    end = time.monotonic() + WAIT_SECONDS
+async def _answer_of(state: State, run_id: str, seconds: float) -> dict[str, Any]:
+    end = time.monotonic() + seconds
     while time.monotonic() < end:
         run = await run_in_threadpool(_read, state, run_id)
         if run is not None and run.status == "succeeded":

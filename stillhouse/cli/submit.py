@@ -64,7 +64,8 @@ def _run(
             terminal.show(estimate)
         return
     try:
-        _announce(body, client.estimate(body))
+        # A worker in the middle of another run is no reason to hold the job back.
+        _announce(body, client.estimate(body, wait_seconds=5))
     except errors.Unavailable as error:
         terminal.say(f"no estimate: {error.detail}")
     job = client.submit(body)

@@ -32,7 +32,7 @@ from stillhouse.spec.training import (
 __all__ = [
     "METRICS", "AdamW", "Augment", "BlobRef", "Columns", "Crop", "DatasetSpec", "FilesRef",
     "Flip", "Frozen", "InputSpec", "JobSpec", "Labels", "Limits", "Metadata", "Name",
-    "NetworkSpec", "ObjectiveTerm", "Optimizer", "PartSources", "ResolvedJob", "Resources", "Schedule",
-    "SeenParts", "Sgd", "Sha256", "SoftTargets", "Splits", "StudentSpec", "TeacherRef",
+    "NetworkSpec", "ObjectiveTerm", "Optimizer", "PartSources", "ResolvedJob", "Resources",
+    "Schedule", "SeenParts", "Sgd", "Sha256", "SoftTargets", "Splits", "StudentSpec", "TeacherRef",
     "TeacherSpec", "TrainHere", "TrainingSpec", "UriRef", "default_objective",
 ]  # fmt: skip

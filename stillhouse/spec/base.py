@@ -54,7 +54,7 @@ def later(what: str, nothing: Any) -> BeforeValidator:
 
     def refuse(value: Any) -> Any:
         asked = list(value) if isinstance(value, tuple) else value
-        if asked != nothing and asked != "auto":
+        if asked not in (nothing, "auto"):
             raise not_available(f"'{what}'")
         return nothing
 

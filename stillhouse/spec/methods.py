@@ -12,7 +12,7 @@ from stillhouse.spec.objective import Labels, SoftTargets
 class Method:
     """What a user wants to know before taking an objective."""
 
-    spec: type[Labels] | type[SoftTargets]
+    spec: type[Labels | SoftTargets]
     kind: str
     formula: str
     source: str

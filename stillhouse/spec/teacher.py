@@ -69,5 +69,3 @@ class TeacherSpec(Frozen):
             message = "'trained_on' is known for a teacher that is trained here; leave it out"
             raise ValueError(message)
         return self
-
-
