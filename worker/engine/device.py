@@ -84,6 +84,11 @@ def autocast(
     )
 
 
+def settle(precision: Precision, *, device: torch.device) -> Precision:
+    """What "auto" is on this device, so that all runs of a job have the same."""
+    return "bf16" if _is_bfloat16(precision, device=device) else "fp32"
+
+
 def synchronize(device: torch.device) -> None:
     """Wait until everything that was asked of the device is done."""
     if device.type == "cuda":

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 
 from stillhouse.spec import ResolvedJob
-from worker.engine import material, objective, recipe, teacher, trial
+from worker.engine import device, material, objective, recipe, teacher, trial
 from worker.engine.stop import Say
 from worker.engine.trial import Bench, Pulse
 from worker.protocol import Assignment
@@ -52,6 +52,7 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
         "teachers": teachers,
         "teacher_forwards": forwards,
         "store_hits": 0,
+        "precision": device.settle(chosen.precision, device=bench.device),
         "seconds": time.perf_counter() - began,
     }
     return result, []
