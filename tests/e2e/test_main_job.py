@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import tarfile
 from io import BytesIO
 from pathlib import Path
@@ -212,6 +213,45 @@ def test_the_service_trains_a_teacher_and_distils_it(
     assert client.job(ready["job"])["kind"] == "train"
     ended = client.wait(job["id"])
     assert ended["status"] == "succeeded", ended["error"]
+
+
+def test_a_students_folder_is_a_teachers_folder(
+    client: Client, finished: dict[str, Any], tmp_path: Path
+) -> None:
+    student = next(item for item in client.students(finished["id"]) if item["name"] == "timm")
+    client.download(student["id"], tmp_path)
+    named = {
+        name: client.put_blob(tmp_path / name) for name in ("config.json", "model.safetensors")
+    }
+    teacher = client.create_teacher({"name": "from a Hub folder", "weights": {"files": named}})
+    ready = client.wait_ready(teacher["id"])
+    assert ready["status"] == "ready", ready["error"]
+    assert ready["network"]["name"] == "test_resnet"
+    assert ready["input"]["size"] == [8, 8]
+    assert ready["input"]["mean"] == student["input"]["mean"]
+    assert ready["classes"] == student["classes"]
+
+
+def test_files_below_the_allowed_roots_are_taken_in_by_their_path(
+    service: Service, client: Client, material: Path
+) -> None:
+    imports = service.folder / "imports"
+    for name in ("digits.npz", "teacher.pt"):
+        shutil.copy(material / name, imports / name)
+    dataset = client.create_dataset(
+        {"name": "by path", "source": {"uri": f"file://{imports}/digits.npz"}}
+    )
+    teacher = client.create_teacher(
+        {
+            "name": "by path",
+            "network": {"family": "builtin", "name": "resnet14"},
+            "weights": {"uri": f"file://{imports}/teacher.pt"},
+            "input": {"size": [8, 8], "channels": "gray"},
+        }
+    )
+    for made in (dataset, teacher):
+        ready = client.wait_ready(made["id"])
+        assert ready["status"] == "ready", ready["error"]
 
 
 def test_an_estimate_checks_the_networks_and_creates_nothing(

@@ -48,3 +48,11 @@ def test_a_run_is_stopped_at_progress_and_can_still_say_what_it_leaves() -> None
     with pytest.raises(Stopped):
         say(PROGRESS)
     assert [message["type"] for message in _said(stream)] == ["checkpoint"]
+
+
+def test_a_first_step_is_told_at_once() -> None:
+    stream = io.StringIO()
+    say = Line(stream).until(threading.Event())
+    for step in range(4):
+        say({**PROGRESS, "step": step})
+    assert [message["step"] for message in _said(stream)] == [0, 1]

@@ -79,3 +79,17 @@ def test_a_request_whose_sender_has_gone_is_dropped_in_silence() -> None:
     }  # fmt: skip
     asyncio.run(Bodies(never, max_body_bytes=100)(scope, gone, send))
     assert sent == []
+
+
+@pytest.mark.parametrize("value", [r'"a\u0000"', r'"\ud800"', r'"\udc00\ud800"'])
+@pytest.mark.parametrize("key", ['"k"', "{value}"])
+def test_text_that_no_database_takes_is_refused_in_a_spec_that_is_else_right(
+    client: TestClient, stage: Stage, key: str, value: str
+) -> None:
+    pair = f"{key.format(value=value)}: {value}"
+    source = f'{{"blob": "{stage.upload(b"rows")}"}}'
+    body = f'{{"name": "d", "source": {source}, "metadata": {{{pair}}}}}'
+    response = client.post("/v1/datasets", content=body.encode(), headers=JSON)
+    assert (response.status_code, response.json()["code"]) == (422, "invalid_request")
+    plain = client.post("/v1/datasets", content=body.replace(value, '"v"').encode(), headers=JSON)
+    assert plain.status_code == 202
