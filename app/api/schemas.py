@@ -112,7 +112,7 @@ def _waiting(row: Job, ahead: int | None, *, worker_lives: bool) -> Answer | Non
     if row.resolved is None:
         message = "It waits until its teacher and dataset have been checked."
         return {"code": "inputs", "position": 0, "message": message}
-    if row.status == "preparing":
+    if row.started_at is not None:
         return None
     if ahead is None:
         message = "It is in line; its own address says at which place."
