@@ -146,7 +146,11 @@ def expire(session: Session, *, worker: str | None = None) -> int:
     """
     which = runs.expired() if worker is None else (Run.status == "running") & (Run.worker == worker)
     found = session.scalars(
-        select(Run).where(which).order_by(Run.id).limit(100).with_for_update(skip_locked=True)
+        select(Run)
+        .where(which)
+        .order_by(Run.lease_expires_at, Run.id)  # as its index; by id alone all runs are read
+        .limit(100)
+        .with_for_update(skip_locked=True)
     ).all()
     for run in found:
         if not _ended_with_its_job(session, run):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import Annotated
+from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
@@ -56,9 +56,9 @@ def list_(
     dataset: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Jobs, newest first; `metadata[key]=value` filters too."""
-    query = _filtered(request, tenant, status, teacher, dataset)
+    query, id_column = _filtered(request, tenant, status, teacher, dataset)
     with state.database.read() as session:
-        rows = answers.newest(session, query, Job.id, after=after, limit=limit)
+        rows = answers.newest(session, query, id_column, after=after, limit=limit)
     return answers.page(request, rows, limit, schemas.job)
 
 
@@ -141,8 +141,10 @@ def _answer(
 
 def _filtered(
     request: Request, tenant: str, status: str | None, teacher: str | None, dataset: str | None
-) -> Select[Job]:
+) -> tuple[Select[Job], Any]:
+    """The query, and the column that its index holds in order: a label's, if one is asked for."""
     query = select(Job).where(Job.tenant == tenant)
+    id_column: Any = Job.id
     if status is not None:
         if status not in jobs.STATUSES:
             known = ", ".join(jobs.STATUSES)
@@ -165,7 +167,8 @@ def _filtered(
                     label.value == value,
                 ),
             )
-    return query
+            id_column = label.job
+    return query, id_column
 
 
 def _relabel(session: Session, row: Job) -> None:

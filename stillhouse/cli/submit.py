@@ -86,7 +86,7 @@ def plan(spec: Mapping[str, Any], estimate: Mapping[str, Any]) -> str:
         "student": len(known["students"]),
     }
     runs = counts["arm"] * counts["seed"] * counts["student"]
-    factors = " × ".join(counted(count, noun) for noun, count in counts.items())  # noqa: RUF001 - the sign
+    factors = " × ".join(counted(count, noun) for noun, count in counts.items())
     return f"{factors} = {counted(runs, 'run')}{_time(estimate.get('seconds'))}"
 
 

@@ -27,7 +27,7 @@ from worker.engine.train import Step
 Pulse = Callable[[int], None]
 """Takes how many networks were finished since; it may raise to stop."""
 
-_SECONDS = 0.25
+_SECONDS = 0.1
 _LONGEST_SECONDS = 1.0
 _MAX_STEPS = 50
 _TEACHER_BATCH = 128

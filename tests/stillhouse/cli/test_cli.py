@@ -60,7 +60,7 @@ def test_a_submission_says_first_what_it_starts(script: Script) -> None:
     done = run(script, "submit", *words, "--seeds", "3", "--epochs", "5", "--temperature", "2")
     assert done.returncode == 0
     assert done.stdout == f"{JOB}\n"
-    assert done.stderr == "2 arms × 3 seeds × 2 students = 12 runs, about 14 min\n"  # noqa: RUF001 - the sign
+    assert done.stderr == "2 arms × 3 seeds × 2 students = 12 runs, about 14 min\n"
     network = {"family": "timm", "name": "resnet10t"}
     assert sent(script) == {
         "teachers": [{"id": TEACHER}],
