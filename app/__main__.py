@@ -6,6 +6,7 @@ import argparse
 import ipaddress
 import logging
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -35,11 +36,13 @@ def main() -> int:
     )
     parser.parse_args()
     try:
-        settings = Settings()
+        settings = settings_module.load()
         refuse_open_doors(settings)
-    except (ValidationError, ValueError) as error:
-        sys.stderr.write(f"stillhouse: {error}\n")
-        return 2
+        listening = listen(settings)
+    except ValidationError as error:
+        return _refuse(settings_module.explain(error))
+    except (ValueError, OSError) as error:
+        return _refuse(str(error))
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )
@@ -51,7 +54,7 @@ def main() -> int:
     if worker is not None:
         worker.start()
     try:
-        serve(settings)
+        serve(settings, listening)
     except KeyboardInterrupt:
         log.info("stopped")
     finally:
@@ -76,19 +79,39 @@ def refuse_open_doors(settings: Settings) -> None:
         raise ValueError(message)
 
 
-def serve(settings: Settings) -> None:
+def listen(settings: Settings) -> socket.socket:
+    """Take the port before anything is touched.
+
+    Raises:
+        OSError: if it's taken, with what to do.
+    """
+    family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
+    listening = socket.socket(family)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listening.bind((settings.host, settings.port))
+    except OSError as error:
+        listening.close()
+        message = (
+            f"can't listen on {settings.host}:{settings.port} ({error.strerror}); end what uses "
+            "it, or set STILLHOUSE_PORT"
+        )
+        raise OSError(message) from error
+    return listening
+
+
+def serve(settings: Settings, listening: socket.socket) -> None:
     """Run the API until SIGTERM or SIGINT."""
     config = uvicorn.Config(
         create_app(settings),
-        host=settings.host,
-        port=settings.port,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
         h11_max_incomplete_event_size=64 * 1024,
     )
-    uvicorn.Server(config).run()
+    log.info("Stillhouse listens on http://%s:%d", *listening.getsockname()[:2])
+    uvicorn.Server(config).run(sockets=[listening])
 
 
 class WorkerProcess:
@@ -134,6 +157,11 @@ class WorkerProcess:
                 return
             log.warning("the worker ended; starting it again")
             self._spawn()
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"stillhouse: {reason}\n")
+    return 2
 
 
 def _is_loopback(host: str) -> bool:

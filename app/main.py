@@ -18,6 +18,7 @@ from app.api import (
     health,
     jobs,
     later,
+    openapi,
     students,
     teachers,
 )
@@ -63,4 +64,5 @@ def create_app(settings: Settings) -> FastAPI:
         health, blobs, teachers, datasets, estimates, jobs, details, students, catalogue, later,
     ):  # fmt: skip
         app.include_router(module.router)
+    openapi.install(app)
     return app

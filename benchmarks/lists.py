@@ -123,7 +123,7 @@ def _claim(database: Database) -> float:
     with database.write() as session:
         leases.expire(session)
         lease = leases.take(
-            session, worker="w1", device="cpu", devices=("cpu",), lease_seconds=3600
+            session, worker="w1", device="cpu", devices=("host", "auto", "cpu"), lease_seconds=3600
         )
     seconds = time.perf_counter() - began
     if lease is None:

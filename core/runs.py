@@ -56,6 +56,7 @@ def add_intake(
         teacher=teacher,
         dataset=dataset,
         slot=f"{teacher or dataset}/intake",
+        device_kind="host",  # it needs a core, not the device: it runs beside training
         priority=1000,  # seconds of work that others wait for
     )
     session.add(run)
@@ -112,12 +113,12 @@ def make_ready(session: Session, job: str, kind: str) -> None:
 
 
 def claimable(devices: tuple[str, ...]) -> ColumnElement[bool]:
-    """What a worker of these device kinds may claim."""
+    """What may be claimed for these device kinds: "auto", "cpu", "cuda", or "host" (intake)."""
     return and_(
         Run.status == "queued",
         Run.ready,
         Run.not_before <= db_now(),
-        Run.device_kind.in_(("auto", *devices)),
+        Run.device_kind.in_(devices),
     )
 
 

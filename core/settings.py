@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import difflib
+import logging
 import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, field_validator
+from pydantic import Field, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
+log = logging.getLogger(__name__)
+
 GIB = 1024**3
+NOT_SETTINGS = {"STILLHOUSE_URL", "STILLHOUSE_KEY"}  # the client's
 
 
 class Settings(BaseSettings):
@@ -104,6 +109,28 @@ class Settings(BaseSettings):
     def poll(self) -> float:
         """Seconds between two looks into SQL."""
         return self.poll_seconds or (15.0 if self.broker_url else 0.25)
+
+
+def load() -> Settings:
+    """The settings of this process, from the environment and from `.env` beside it.
+
+    A STILLHOUSE_ variable that no setting has is logged: a misspelt one changes nothing.
+    """
+    known = {f"STILLHOUSE_{name.upper()}" for name in Settings.model_fields} | NOT_SETTINGS
+    for name in sorted(os.environ):
+        if name.startswith("STILLHOUSE_") and name not in known:
+            close = difflib.get_close_matches(name, known, n=1)
+            log.warning("%s is no setting%s", name, f"; is it {close[0]}?" if close else "")
+    return Settings(_env_file=".env")
+
+
+def explain(error: ValidationError) -> str:
+    """What is wrong with the settings, by the names of the variables."""
+    lines = [
+        f"STILLHOUSE_{str(item['loc'][0]).upper() if item['loc'] else '?'}: {item['msg']}"
+        for item in error.errors()
+    ]
+    return "; ".join(lines)
 
 
 def describe() -> str:

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from alembic import context
 
+from core import settings
 from core.db import Database
-from core.settings import Settings
 from core.tables import Base
 
 config = context.config
 
 
 def _run() -> None:
-    url = config.attributes.get("url") or Settings().database
+    url = config.attributes.get("url") or settings.load().database
     database = Database(url)
     engine = database.engine
     if database.is_sqlite:

@@ -43,7 +43,7 @@ class Stage:
 
     database: Database
     storage: Storage
-    devices: tuple[str, ...] = ("cpu",)
+    devices: tuple[str, ...] = ("host", "auto", "cpu")
 
     def get(self, kind: type[T], key: Any) -> T:
         """A row as it is now."""

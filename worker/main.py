@@ -11,7 +11,7 @@ import threading
 from types import FrameType
 
 from core.queue import QUEUE, make_celery
-from core.settings import Settings
+from core.settings import load
 from worker import tasks
 from worker.supervisor import Supervisor
 
@@ -29,7 +29,7 @@ def main() -> int:
         help="end when standard input closes (the API that started this worker is gone)",
     )
     arguments = parser.parse_args()
-    settings = Settings()
+    settings = load()
     logging.basicConfig(
         level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
     )

@@ -8,18 +8,24 @@ from __future__ import annotations
 
 import contextlib
 import json
+import logging
 import os
 import queue
 import signal
 import subprocess
 import sys
 import threading
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import IO, Any, cast
 
 from worker.protocol import MESSAGE_FD_VARIABLE, Message
 
+log = logging.getLogger(__name__)
+
 CHECKOUT = Path(__file__).resolve().parents[1]
+START_AGAIN_SECONDS = 10.0
 MAX_LOG_BYTES = 256 * 1024  # kept between two beats; what is beyond is counted, not kept
 # What CUDA and a dynamic linker may need; nothing else of the environment reaches a trainer.
 PASSED_ON = ("PATH", "LANG", "HOME", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", "CUDA_HOME")
@@ -28,7 +34,8 @@ PASSED_ON = ("PATH", "LANG", "HOME", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", 
 class TrainerProcess:
     """One child. Its messages arrive in a queue; None says that it's gone."""
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, on_ready: Callable[[], None]) -> None:
+        self._on_ready = on_ready
         reading, writing = os.pipe()
         self.messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
         self.ready: Message | None = None
@@ -96,6 +103,7 @@ class TrainerProcess:
                     message = cast("Message", json.loads(line))
                     if message.get("type") == "ready":
                         self.ready = message
+                        self._on_ready()
                     self.messages.put(message)
         self.messages.put(None)
 
@@ -110,31 +118,34 @@ class TrainerProcess:
 class Spare:
     """Keeps one trainer warm, so that a run starts without waiting for imports."""
 
-    def __init__(self, *, threads: int) -> None:
+    def __init__(self, *, threads: int, on_ready: Callable[[], None]) -> None:
         self._threads = threads
+        self._on_ready = on_ready
         self._trainer: TrainerProcess | None = None
-        self._ready: Message | None = None
+        self._not_before = 0.0
+        self.facts: dict[str, Any] = {}
+        """What the last trainer that started said of device and networks."""
 
-    def news(self) -> Message | None:
-        """What the first trainer said of its device and networks, once."""
-        if self._ready is None and self._trainer is not None and self._trainer.ready is not None:
-            self._ready = self._trainer.ready
-            return self._ready
-        return None
-
-    def peek_ready(self) -> Message | None:
-        """What the first trainer said of its device and networks."""
-        return self._ready
-
-    def warm(self) -> TrainerProcess:
-        """See to it that one is started; returns it."""
-        if self._trainer is None or not self._trainer.is_alive:
-            self._trainer = TrainerProcess(threads=self._threads)
-        return self._trainer
+    def is_ready(self) -> bool:
+        """Whether the warm trainer has started; sees to it that one is on its way."""
+        trainer = self._trainer
+        if trainer is not None and trainer.is_alive:
+            if trainer.ready is None:
+                return False
+            self.facts = trainer.ready.get("extra", {})
+            return True
+        if trainer is not None and trainer.ready is None:
+            log.error("the trainer can't start; it said:\n%s", trainer.take_log())
+            self._not_before = time.monotonic() + START_AGAIN_SECONDS
+            self.facts = {}
+        self._trainer = None
+        if time.monotonic() >= self._not_before:
+            self._trainer = TrainerProcess(threads=self._threads, on_ready=self._on_ready)
+        return False
 
     def take(self) -> TrainerProcess:
         """The warm one, now the caller's."""
-        trainer = self.warm()
+        trainer = self._trainer or TrainerProcess(threads=self._threads, on_ready=self._on_ready)
         self._trainer = None
         return trainer
 

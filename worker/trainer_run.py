@@ -59,7 +59,7 @@ class TrainerRun:
                 self._spare.put_back(trainer)
             else:
                 trainer.kill()
-                self._spare.warm()
+                self._spare.is_ready()  # the next one starts while this run is written down
 
     def _assign(self, session: Session) -> Any:
         bench, run = self._bench, self._bench.lease.run

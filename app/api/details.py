@@ -96,7 +96,9 @@ def job_logs(job_id: str, state: StateDep, tenant: Tenant) -> Response:
         for run in runs.of_job(session, job_id):
             text = _log(session, run.id)
             if text:
-                where = " ".join(str(item) for item in (run.student, run.arm, run.seed) if item)
+                where = " ".join(
+                    str(item) for item in (run.student, run.arm, run.seed) if item is not None
+                )
                 pieces.append(f"== {run.id} {run.kind} {where}".rstrip() + f"\n{text}")
     return PlainTextResponse("\n".join(pieces))
 

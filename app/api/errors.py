@@ -13,6 +13,7 @@ from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
+from app.api import findings
 from stillhouse import errors
 from stillhouse.errors import StillhouseError
 
@@ -85,7 +86,7 @@ def from_validation(found: Sequence[Any]) -> StillhouseError:
     listed = []
     for item in found:
         field = ".".join(_names(item["loc"])) or "body"
-        message = str(item["msg"]).removeprefix("Value error, ")
+        message = findings.sentence(item)
         if item["type"] == "json_invalid":
             return errors.Malformed(f"The body is not JSON: {message}.")
         if item["type"] == "not_available":

@@ -13,7 +13,7 @@ from fastapi.responses import JSONResponse
 from app.deps import State, StateDep, Tenant, Wait
 from core import jobs, resolve, runs
 from core.tables import Dataset, Run, Teacher
-from stillhouse.errors import InputRejected, NoWorker
+from stillhouse.errors import InputRejected, NoWorker, Unavailable
 from stillhouse.spec import JobSpec, ResolvedJob
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
@@ -60,6 +60,8 @@ async def _answer_of(state: State, run_id: str, seconds: float) -> dict[str, Any
         if run is not None and run.status == "failed":
             error = dict(run.error or {})
             code, detail = error.pop("code", "internal"), error.pop("detail", "")
+            if code in ("crash_loop", "internal"):
+                raise Unavailable(f"The worker could not say: {detail}")
             raise InputRejected(code, detail, field=error.pop("field", None), **error)
         await asyncio.sleep(LOOK_SECONDS)
     raise NoWorker

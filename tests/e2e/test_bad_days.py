@@ -81,6 +81,12 @@ def test_a_cancel_ends_the_trainer_and_leaves_no_student(
         training = {"epochs": 2_000, "batch_size": 16}
         job = client.submit(job_spec(push(client, material), training=training))["id"]
         waiting.until(lambda: client.job(job)["progress"]["step"] > 5, what="some training")
+        # An upload is looked at beside the training, however long that takes.
+        beside = client.create_dataset(
+            {"name": "beside", "source": {"blob": client.put_blob(material / "digits.npz")}}
+        )
+        assert client.wait_ready(beside["id"])["status"] == "ready"
+        assert client.job(job)["status"] == "running"
         before = service.descendants("worker.trainer")
         assert client.cancel(job)["status"] in ("cancelling", "cancelled")
         ended = client.wait(job)
