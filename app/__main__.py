@@ -80,11 +80,7 @@ def refuse_open_doors(settings: Settings) -> None:
 
 
 def listen(settings: Settings) -> socket.socket:
-    """Take the port before anything is touched.
-
-    Raises:
-        OSError: if it's taken, with what to do.
-    """
+    """Take the port before anything is touched; one that is taken is an `OSError` with advice."""
     family = socket.AF_INET6 if ":" in settings.host else socket.AF_INET
     listening = socket.socket(family)
     listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)

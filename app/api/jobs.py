@@ -21,7 +21,7 @@ from stillhouse.spec import JobSpec
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
-MAX_POSITION = 1_000  # counting further would make a status read cost what the queue is long
+MAX_POSITION = 100  # counting further would make a status read cost what the queue is long
 
 
 @router.post("", status_code=201, operation_id="create_job")

@@ -5,10 +5,11 @@ It answers from a list of scripted answers by path, over a real socket.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
@@ -22,6 +23,8 @@ class Answer:
     headers: dict[str, str] = dataclasses.field(default_factory=dict)
     sent: int | None = None
     """Bytes after which the connection is cut; None: all of them."""
+    after: threading.Event | None = None
+    """What the answer waits for."""
 
 
 @dataclasses.dataclass(frozen=True)
@@ -37,6 +40,7 @@ class Script:
 
     def __init__(self) -> None:
         self.url = ""
+        self.start: Callable[[], None] = lambda: None
         self.requests: list[Request] = []
         self._answers: dict[str, list[Answer]] = {}
 
@@ -63,6 +67,8 @@ class _Handler(BaseHTTPRequestHandler):
         length = int(self.headers.get("Content-Length") or 0)
         body = self.rfile.read(length)
         answer = self.script.take(Request(self.command, self.path, dict(self.headers), body))
+        if answer.after is not None:
+            answer.after.wait(30)
         self.send_response(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
@@ -80,13 +86,29 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 @pytest.fixture
-def script() -> Iterator[Script]:
+def script(late_script: Script) -> Script:
+    late_script.start()
+    return late_script
+
+
+@pytest.fixture
+def late_script() -> Iterator[Script]:
+    """One that has an address, where nothing listens until it is started."""
     found = Script()
     handler = type("Handler", (_Handler,), {"script": found})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with (
+        ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=False) as server,
+        contextlib.ExitStack() as stack,
+    ):
+        server.server_bind()
         found.url = f"http://127.0.0.1:{server.server_address[1]}"
-        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
-        thread.start()
+
+        def start() -> None:
+            server.server_activate()
+            thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+            thread.start()
+            stack.callback(thread.join)
+            stack.callback(server.shutdown)
+
+        found.start = start
         yield found
-        server.shutdown()
-        thread.join()

@@ -55,6 +55,23 @@ def test_a_list_is_read_page_by_page_as_far_as_it_is_asked_for(script: Script) -
     assert script.requests[1].path.endswith("status=failed&metadata%5Bticket%5D=ML-7&after=job_2")
 
 
+def test_a_jobs_log_ends_with_the_last_lines_that_were_asked_for(script: Script) -> None:
+    script.on(f"/v1/jobs/{JOB}/logs", Answer(body=b"one\ntwo\nthree\n"))
+    with Client(script.url) as client:
+        assert client.logs(JOB, tail=2) == "two\nthree\n"
+        assert client.logs(JOB) == "one\ntwo\nthree\n"
+
+
+def test_teachers_datasets_and_students_are_listed(script: Script) -> None:
+    page = as_json({"data": [{"id": "one"}], "has_more": False})
+    for path in ("teachers", "datasets", "students", f"jobs/{JOB}/students"):
+        script.on(f"/v1/{path}", page)
+    with Client(script.url) as client:
+        lists = [client.teachers(), client.datasets(), client.students(), client.students(JOB)]
+        assert [list(found) for found in lists] == [[{"id": "one"}]] * 4
+    assert script.requests[-1].path.startswith(f"/v1/jobs/{JOB}/students")
+
+
 def test_a_spec_is_sent_as_it_was_written_without_defaults(script: Script) -> None:
     script.on("/v1/jobs", as_json({"id": JOB}, 201))
     spec = {

@@ -93,6 +93,65 @@ def test_what_is_there_and_intact_is_not_fetched_again(script: Script, tmp_path:
     assert fetched(script) == []
 
 
+def test_files_that_are_there_are_checked_and_others_are_progress(
+    script: Script, tmp_path: Path
+) -> None:
+    files = [
+        {"path": path, "bytes": len(BYTES), "sha256": SHA256}
+        for path in ("model.safetensors", "config.json")
+    ]
+    script.on(f"/v1/students/{STUDENT}", as_json({"id": STUDENT, "files": files}))
+    script.on(FILE, Answer(200, BYTES))
+    (tmp_path / "config.json").write_bytes(BYTES)
+    checked: list[tuple[int, int]] = []
+    brought: list[tuple[int, int]] = []
+    with Client(script.url) as client:
+        for _ in range(2):
+            client.download(
+                STUDENT,
+                tmp_path,
+                progress=lambda *counts: brought.append(counts),
+                checking=lambda *counts: checked.append(counts),
+            )
+    size = len(BYTES)
+    assert checked == [(size, size), (size, 2 * size), (2 * size, 2 * size)]
+    assert brought[-1] == (2 * size, 2 * size)
+    assert len(fetched(script)) == 1
+
+
+@pytest.mark.parametrize("name", ["model.pt2", "model.onnx", "README.md", "predictions.npz"])
+def test_a_folder_with_a_file_of_another_student_is_refused_and_stays_as_it_is(
+    script: Script, tmp_path: Path, name: str
+) -> None:
+    offer(script)
+    (tmp_path / name).write_text("another student's")
+    (tmp_path / "model.safetensors").write_text("another student's")
+    with Client(script.url) as client, pytest.raises(FileExistsError, match=f"holds {name}, "):
+        client.download(STUDENT, tmp_path)
+    assert {file.read_text() for file in tmp_path.iterdir()} == {"another student's"}
+    assert len(list(tmp_path.iterdir())) == 2
+    assert fetched(script) == []
+
+
+def test_a_folder_with_other_files_takes_a_student(script: Script, tmp_path: Path) -> None:
+    offer(script)
+    script.on(FILE, Answer(200, BYTES))
+    (tmp_path / "notes.txt").write_text("mine")
+    with Client(script.url) as client:
+        client.download(STUDENT, tmp_path)
+    assert sorted(file.name for file in tmp_path.iterdir()) == ["model.safetensors", "notes.txt"]
+
+
+def test_a_file_in_the_folders_place_is_refused_with_a_sentence(
+    script: Script, tmp_path: Path
+) -> None:
+    offer(script)
+    (tmp_path / "student").write_text("mine")
+    with Client(script.url) as client, pytest.raises(NotADirectoryError, match="is a file; name"):
+        client.download(STUDENT, tmp_path / "student")
+    assert (tmp_path / "student").read_text() == "mine"
+
+
 @pytest.mark.parametrize(
     "path", ["../model", "/etc/model", "a/../../model", ".ssh/key", "a\\b", ""]
 )

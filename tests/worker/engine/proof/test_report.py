@@ -87,7 +87,7 @@ def _student(folder: Path, name: str, arm: str, seed: int) -> TrainedStudent:
         input=InputSpec.model_validate(fed),
         classes=CLASSES,
     )
-    history = [{"epoch": 0, "validation": {"accuracy": 0.5}}]
+    history = [{"epoch": 0, "step": 150, "validation": {"accuracy": 0.5}}]
     return {
         "id": student,
         "student": name,
@@ -167,7 +167,12 @@ def _assignment(folder: Path) -> Assignment:
         "students": students,
         "prepared": {"teacher_forwards": 400, "store_hits": 0, "seconds": 1.5},
         "missing": [lost],
-        "context": {"version": "0.1.0", "test_opened": 2, "warnings": []},
+        "context": {
+            "version": "0.1.0",
+            "test_opened": 2,
+            "teacher_names": ["digits-mlp"],
+            "warnings": [],
+        },
         "work": str(folder / "work"),
         "checkpoint": None,
         "checkpoint_seconds": 60.0,
@@ -301,6 +306,9 @@ def test_a_control_is_never_the_best_however_good(reported: Reported) -> None:
         reported.arm("plain", "distilled")["validation"]["accuracy"]["values"]
     )
     assert "distilled" in reported.result["best"]["student"]
+    assert "of the 6 distilled students" in reported.result["best"]["why"]
+    (warning,) = [w for w in reported.result["warnings"] if w["code"] == "control_is_ahead"]
+    assert f"accuracy {max(control):.4f} against" in warning["message"]
     assert reported.result["comparisons"][2]["difference"] < -0.1
 
 
@@ -322,6 +330,16 @@ def test_latency_names_the_machine_and_both_batches(reported: Reported) -> None:
             assert 0 < item["median_ms"] <= item["p95_ms"]
 
 
+def test_arms_of_one_student_share_one_measurement_of_latency(reported: Reported) -> None:
+    for student in STUDENTS:
+        distilled, control = (reported.arm(student, arm) for arm in ("distilled", "no_teacher"))
+        assert distilled["latency"] == control["latency"]
+    assert (
+        reported.arm("plain", "distilled")["latency"]
+        != (reported.arm("known", "distilled")["latency"])
+    )
+
+
 def test_nothing_in_the_message_is_beyond_json(reported: Reported) -> None:
     assert json.loads(json.dumps(reported.message, allow_nan=False)) == reported.message
     assert set(reported.message["students"]) == {s["id"] for s in reported.assignment["students"]}
@@ -338,6 +356,7 @@ def test_each_student_gets_its_card_its_report_and_its_predictions(reported: Rep
     assert card.startswith("---\nlibrary_name: timm\npipeline_tag: image-classification\n")
     assert reported.result["comparisons"][1]["sentence"] in card
     assert "local-dir:" in card
+    assert f"distilled from 'digits-mlp' ({TEACHER})" in card
     beside = json.loads(reported.files["stu_known-distilled-0/report.json"].read_text())
     assert beside["object"] == "report"
     assert beside["result"] == reported.result
