@@ -51,5 +51,5 @@ lock: ## Pin the newest versions that pyproject.toml allows, with hashes, into c
 	sed -i '/^stillhouse @/d; /^# /d' constraints.txt  # our own path is nobody else's
 	rm -rf .venv-lock
 
-clean: ## Remove what the targets made
-	rm -rf .venv .venv-lock demo-data .mypy_cache .ruff_cache .pytest_cache
+clean: ## Remove what the targets and the first job made, all but the service's ./data
+	rm -rf .venv .venv-lock demo-data first-job .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

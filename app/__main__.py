@@ -16,6 +16,7 @@ import uvicorn
 from pydantic import ValidationError
 
 from app.main import create_app
+from app.protocol import DeadlineProtocol
 from core import migrate
 from core import settings as settings_module
 from core.settings import Settings
@@ -100,11 +101,11 @@ def serve(settings: Settings, listening: socket.socket) -> None:
     """Run the API until SIGTERM or SIGINT."""
     config = uvicorn.Config(
         create_app(settings),
+        http=DeadlineProtocol,
         log_config=None,
         access_log=False,
         server_header=False,
         timeout_graceful_shutdown=5,
-        h11_max_incomplete_event_size=64 * 1024,
     )
     log.info("Stillhouse listens on http://%s:%d", *listening.getsockname()[:2])
     uvicorn.Server(config).run(sockets=[listening])

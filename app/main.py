@@ -50,6 +50,7 @@ def create_app(settings: Settings) -> FastAPI:
         lifespan=lifespan,
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
+    app.router.redirect_slashes = False  # an unknown path is a 404, with or without a slash
     app.state.stillhouse = State(
         settings=settings,
         database=database,

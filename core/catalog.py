@@ -22,6 +22,7 @@ from stillhouse.spec import (
     JobSpec,
     Labels,
     PartSources,
+    SeenParts,
     StudentSpec,
     TeacherSpec,
     UriRef,
@@ -59,6 +60,7 @@ def get_locked(session: Session, kind: type[T], tenant: str, object_id: str) -> 
 
 def create_teacher(session: Session, tenant: str, spec: TeacherSpec) -> Teacher:
     """Take a teacher in: an intake run for its bytes, or a job that trains it."""
+    _require_seen(session, tenant, spec)
     teacher = Teacher(
         id=ids.new("tch"),
         tenant=tenant,
@@ -77,6 +79,17 @@ def create_teacher(session: Session, tenant: str, spec: TeacherSpec) -> Teacher:
         _use_source(session, tenant, sha256, teacher.id)
     runs.add_intake(session, tenant, teacher=teacher.id)
     return teacher
+
+
+def _require_seen(session: Session, tenant: str, spec: TeacherSpec) -> None:
+    """The proof depends on what a teacher has seen: it must name a dataset that is there."""
+    if not isinstance(spec.trained_on, SeenParts):
+        return
+    dataset = session.get(Dataset, spec.trained_on.dataset)
+    if dataset is None or dataset.tenant != tenant:
+        raise ReferenceNotFound(
+            f"There is no dataset '{spec.trained_on.dataset}'.", field="trained_on.dataset"
+        )
 
 
 def _as_sent(spec: TeacherSpec | DatasetSpec) -> dict[str, Any]:

@@ -10,10 +10,11 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, Float, create_engine, event
 from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
@@ -61,6 +62,24 @@ class Database:
     def close(self) -> None:
         """Drop all connections."""
         self.engine.dispose()
+
+
+def trouble(error: DBAPIError) -> Literal["away", "full", "ours"]:
+    """Whether a database's error passes by itself, needs room, or is a defect of ours."""
+    text = str(error.orig).lower()
+    if "disk is full" in text or "no space left" in text:
+        return "full"
+    is_operational = isinstance(error, OperationalError)
+    if error.connection_invalidated or (
+        is_operational and ("sqlite" not in type(error.orig).__module__ or _passes(text))
+    ):
+        return "away"
+    return "ours"
+
+
+def _passes(text: str) -> bool:
+    signs = ("locked", "busy", "disk i/o", "unable to open", "readonly", "closed")
+    return any(sign in text for sign in signs)
 
 
 def _make_engine(url: str) -> Engine:

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from core import events, ids, resolve, runs
 from core.tables import Dataset, Job, JobLabel, Run, Teacher
 from stillhouse.errors import (
+    InputRejected,
     JobIsOver,
     JobIsRunning,
     ReferenceNotFound,
@@ -282,6 +283,8 @@ def _go_on(session: Session, job: Job) -> None:
 
 def error_of(error: StillhouseError) -> dict[str, Any]:
     """An error as the object that a job shows."""
+    if isinstance(error, InputRejected):
+        return error.as_dict()
     shown = {"code": error.code, "detail": error.detail}
     return shown | ({"field": error.field} if error.field else {})
 

@@ -192,6 +192,14 @@ def beat(
     return found is not None
 
 
+def is_live(session: Session, run_id: str, fence: str) -> bool:
+    """Whether a claim, by run and fence, still holds."""
+    if not fence.isdecimal():
+        return False
+    query = select(Run.id).where(Run.id == run_id, Run.fence == int(fence), Run.status == "running")
+    return session.scalar(query) is not None
+
+
 def held(session: Session, run_id: str, fence: int) -> Run | None:
     """The run, locked, if this fence still holds it."""
     return session.scalars(

@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel
 
-from stillhouse import errors, transfer
+from stillhouse import errors, transfer, wire
 from stillhouse.connection import Connection
 from stillhouse.spec import DatasetSpec, JobSpec, TeacherSpec
 from stillhouse.transfer import Progress
@@ -21,7 +21,6 @@ Follow = Callable[[Json], None]
 
 TERMINAL = frozenset({"succeeded", "failed", "cancelled"})
 SETTLED = frozenset({"ready", "rejected"})
-_KINDS = {"tch": "teachers", "ds": "datasets", "job": "jobs", "stu": "students"}
 _PAGE = 100
 
 
@@ -31,21 +30,28 @@ class Client:
     A spec may be one of `stillhouse.spec`, or its JSON as a dictionary, which the service checks.
     Requests that got no answer are tried again; that is safe, because each POST that creates
     carries an Idempotency-Key. Every method raises a `StillhouseError`: what the service refused,
-    or `Unavailable` when it can't be reached.
+    or `Unavailable` when it can't be reached; what is wrong with a local file is an `OSError`.
 
     Args:
         base_url: Default: STILLHOUSE_URL, or http://127.0.0.1:8000.
         key: Default: STILLHOUSE_KEY, or none.
         timeout: Seconds without a byte until a request counts as lost.
+        patience: Seconds that a service which has never answered is tried for.
     """
 
     def __init__(
-        self, base_url: str | None = None, *, key: str | None = None, timeout: float = 60.0
+        self,
+        base_url: str | None = None,
+        *,
+        key: str | None = None,
+        timeout: float = 60.0,
+        patience: float = 3.0,
     ) -> None:
         self._connection = Connection(
             base_url or os.environ.get("STILLHOUSE_URL") or "http://127.0.0.1:8000",
             key=key or os.environ.get("STILLHOUSE_KEY"),
             timeout=timeout,
+            first_patience=patience,
         )
 
     def __enter__(self) -> Self:
@@ -70,6 +76,14 @@ class Client:
         """Names a teacher, which is then examined; see `wait_ready`."""
         return self._create("/v1/teachers", spec, idempotency_key)
 
+    def teachers(self) -> Iterator[Json]:
+        """All teachers, newest first."""
+        return self._list("/v1/teachers")
+
+    def datasets(self) -> Iterator[Json]:
+        """All datasets, newest first."""
+        return self._list("/v1/datasets")
+
     def create_dataset(
         self, spec: DatasetSpec | Mapping[str, Any], *, idempotency_key: str | None = None
     ) -> Json:
@@ -78,7 +92,7 @@ class Client:
 
     def wait_ready(self, teacher_or_dataset: str, *, progress: Follow | None = None) -> Json:
         """Waits until a teacher or a dataset is ready; raises InputRejected when it is refused."""
-        found = self._follow(_path(teacher_or_dataset), SETTLED, progress)
+        found = self._follow(wire.path(teacher_or_dataset), SETTLED, progress)
         if found["status"] == "ready":
             return found
         error = dict(found.get("error") or {})
@@ -87,15 +101,15 @@ class Client:
 
     def teacher(self, teacher: str) -> Json:
         """A teacher by its id."""
-        return self._get(_path(teacher))
+        return self._get(wire.path(teacher))
 
     def dataset(self, dataset: str) -> Json:
         """A dataset by its id."""
-        return self._get(_path(dataset))
+        return self._get(wire.path(dataset))
 
     def splits(self, dataset: str) -> Json:
         """The source rows of each part: `{"train": [row, …], "validation": […], "test": […]}`."""
-        return self._get(f"{_path(dataset)}/splits")
+        return self._get(f"{wire.path(dataset)}/splits")
 
     # Jobs
 
@@ -107,7 +121,7 @@ class Client:
         answer: Json = self._connection.send(
             "POST",
             "/v1/jobs/estimate",
-            json=_body(spec),
+            json=wire.body(spec),
             headers={"Prefer": f"wait={wait_seconds}"},
         ).json()
         return answer
@@ -120,7 +134,7 @@ class Client:
 
     def job(self, job: str) -> Json:
         """A job by its id."""
-        return self._get(_path(job))
+        return self._get(wire.path(job))
 
     def jobs(
         self,
@@ -132,25 +146,25 @@ class Client:
     ) -> Iterator[Json]:
         """All jobs, newest first, a page at a time as they are asked for."""
         labels = {f"metadata[{key}]": value for key, value in (metadata or {}).items()}
-        wanted = _present(status=status, teacher=teacher, dataset=dataset) | labels
+        wanted = wire.present(status=status, teacher=teacher, dataset=dataset) | labels
         return self._list("/v1/jobs", wanted)
 
     def wait(self, job: str, *, progress: Follow | None = None) -> Json:
         """Waits until a job has ended, however it did; its `status` says how."""
-        return self._follow(_path(job), TERMINAL, progress)
+        return self._follow(wire.path(job), TERMINAL, progress)
 
     def cancel(self, job: str) -> Json:
         """Asks a job to stop; raises JobIsOver when it has ended."""
-        answer: Json = self._connection.send("POST", f"{_path(job)}/cancel").json()
+        answer: Json = self._connection.send("POST", f"{wire.path(job)}/cancel").json()
         return answer
 
     def runs(self, job: str) -> Iterator[Json]:
         """The runs of a job."""
-        return self._list(f"{_path(job)}/runs")
+        return self._list(f"{wire.path(job)}/runs")
 
     def events(self, job: str, *, after: int | None = None) -> Iterator[Json]:
         """What happened to a job, oldest first, behind the event `after`."""
-        return self._list(f"{_path(job)}/events", after=after)
+        return self._list(f"{wire.path(job)}/events", after=after)
 
     def metrics(
         self,
@@ -163,42 +177,56 @@ class Client:
     ) -> list[Json]:
         """The curves of a job: `[{"run", "name", "points": [[step, value], …]}, …]`."""
         wanted = {"run": run, "name": name, "after_step": after_step, "points": points}
-        curves: list[Json] = self._get(f"{_path(job)}/metrics", **wanted)["data"]
+        curves: list[Json] = self._get(f"{wire.path(job)}/metrics", **wanted)["data"]
         return curves
 
     def logs(self, job_or_run: str, *, tail: int | None = None) -> str:
-        """The log of a job, or of one run; of a run the last `tail` lines."""
+        """The log of a job, or of one run; the last `tail` lines of it."""
         if not job_or_run.startswith("run_"):
-            return self._connection.send("GET", f"{_path(job_or_run)}/logs").text
-        path, params = f"/v1/runs/{job_or_run}/log", _present(tail=tail)
+            text = self._connection.send("GET", f"{wire.path(job_or_run)}/logs").text
+            return text if tail is None else "".join(text.splitlines(keepends=True)[-tail:])
+        path, params = f"/v1/runs/{job_or_run}/log", wire.present(tail=tail)
         return self._connection.send("GET", path, params=params).text
 
     def report(self, job: str) -> Json:
         """The proof: students, teacher and controls side by side."""
-        return self._get(f"{_path(job)}/report")
+        return self._get(f"{wire.path(job)}/report")
 
     # Students
 
-    def students(self, job: str) -> Iterator[Json]:
-        """The students of a job, of all arms."""
-        return self._list(f"{_path(job)}/students")
+    def students(self, job: str | None = None) -> Iterator[Json]:
+        """The students of a job, of all arms; without a job all that there are, newest first."""
+        return self._list("/v1/students" if job is None else f"{wire.path(job)}/students")
 
     def best(
         self, job: str, *, max_latency_ms: float | None = None, max_bytes: int | None = None
     ) -> Json:
         """The student with the best validation result within the budget."""
-        return self._get(f"{_path(job)}/best", max_latency_ms=max_latency_ms, max_bytes=max_bytes)
+        return self._get(
+            f"{wire.path(job)}/best", max_latency_ms=max_latency_ms, max_bytes=max_bytes
+        )
 
     def student(self, student: str) -> Json:
         """A student by its id."""
-        return self._get(_path(student))
+        return self._get(wire.path(student))
 
     def download(
-        self, student: str, folder: str | Path, *, progress: Progress = transfer.ignore
+        self,
+        student: str,
+        folder: str | Path,
+        *,
+        progress: Progress = transfer.ignore,
+        checking: Progress = transfer.ignore,
     ) -> Path:
-        """Brings a student's files, resuming what broke off; every file is checked by its hash."""
-        found = self.student(student)
-        return transfer.download(self._connection, found, Path(folder), progress=progress)
+        """Brings a student's files, resuming what broke off; every file is checked by its hash.
+
+        A folder that holds files of another student is refused with an `OSError`. `checking` is
+        called while files that are there already are hashed, `progress` while others come.
+        """
+        found, into = self.student(student), Path(folder)
+        return transfer.download(
+            self._connection, found, into, progress=progress, checking=checking
+        )
 
     def version(self) -> Json:
         """The service's version."""
@@ -207,14 +235,14 @@ class Client:
     # How it is said
 
     def _get(self, path: str, **params: Any) -> Json:
-        answer: Json = self._connection.send("GET", path, params=_present(**params)).json()
+        answer: Json = self._connection.send("GET", path, params=wire.present(**params)).json()
         return answer
 
     def _create(
         self, path: str, spec: BaseModel | Mapping[str, Any], idempotency_key: str | None
     ) -> Json:
         key = {"Idempotency-Key": idempotency_key or uuid.uuid4().hex}
-        answer: Json = self._connection.send("POST", path, json=_body(spec), headers=key).json()
+        answer: Json = self._connection.send("POST", path, json=wire.body(spec), headers=key).json()
         return answer
 
     def _list(
@@ -237,21 +265,3 @@ class Client:
                     return found
                 headers = hold | {"If-None-Match": answer.headers["ETag"]}
             self._connection.pause(0.1)
-
-
-def _body(spec: BaseModel | Mapping[str, Any]) -> Json:
-    # Only what was said: the service's defaults are newer than this client's.
-    if isinstance(spec, BaseModel):
-        return spec.model_dump(mode="json", exclude_unset=True)
-    return dict(spec)
-
-
-def _path(identifier: str) -> str:
-    prefix = identifier.partition("_")[0]
-    if prefix not in _KINDS or not identifier.replace("_", "").isalnum():
-        raise errors.SpecInvalid(f"'{identifier}' is not the id of anything here.")
-    return f"/v1/{_KINDS[prefix]}/{identifier}"
-
-
-def _present(**params: Any) -> dict[str, Any]:
-    return {key: value for key, value in params.items() if value is not None}

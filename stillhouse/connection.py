@@ -30,15 +30,18 @@ class Connection:
     """A connection pool to one service.
 
     A service that has answered before is waited for `patience_seconds`, so that a restart goes
-    unnoticed; one that never has is more likely a wrong address, and is given up on soon.
+    unnoticed; one that never has is more likely a wrong address, and is given up on after
+    `first_patience` seconds.
     """
 
-    first_patience_seconds = 3.0
     patience_seconds = 60.0
 
-    def __init__(self, base_url: str, *, key: str | None, timeout: float) -> None:
+    def __init__(
+        self, base_url: str, *, key: str | None, timeout: float, first_patience: float = 3.0
+    ) -> None:
         self.base_url = base_url.rstrip("/")
         self.timeout = timeout
+        self.first_patience = first_patience
         self._answered = False
         self._closed = threading.Event()
         self._http = httpx.Client(
@@ -125,7 +128,7 @@ class Connection:
             after = page["data"][-1]["id"]
 
     def _wait_or_give_up(self, error: httpx.HTTPError, *, tries: int, waited: float) -> None:
-        patience = self.patience_seconds if self._answered else self.first_patience_seconds
+        patience = self.patience_seconds if self._answered else self.first_patience
         wait = _wait_before_retry(error, tries)
         if wait is None or waited + wait > patience:
             raise self._named(error) from error

@@ -6,7 +6,7 @@ import contextlib
 import hashlib
 import os
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,16 @@ from stillhouse.connection import Connection
 Progress = Callable[[int, int], None]
 """Called with the bytes done and the bytes in all."""
 
+Entry = Mapping[str, Any]
+"""A file of a student: its path, bytes and sha256."""
+
 _CHUNK_BYTES = 1 << 20
+_STUDENT_FILES = frozenset(
+    {
+        "model.pt2", "model.onnx", "model.safetensors",
+        "config.json", "README.md", "report.json", "predictions.npz",
+    }
+)  # fmt: skip
 _PLAIN_PATH = re.compile(r"(?:[A-Za-z0-9_][A-Za-z0-9._-]*/)*[A-Za-z0-9_][A-Za-z0-9._-]*")
 
 
@@ -29,6 +38,7 @@ def ignore(_done: int, _total: int) -> None:
 def upload(connection: Connection, file: Path, *, progress: Progress = ignore) -> str:
     """Puts a file where its SHA-256 says; bytes that are there already are not sent."""
     total = file.stat().st_size
+    progress(0, total)
     sha256 = _sha256(file)
     path = f"/v1/blobs/{sha256}"
     if not _is_there(connection, path):
@@ -48,6 +58,7 @@ def download(
     folder: Path,
     *,
     progress: Progress = ignore,
+    checking: Progress = ignore,
 ) -> Path:
     """Brings all files of a student into `folder`.
 
@@ -57,27 +68,60 @@ def download(
     Args:
         connection: The service that holds the student.
         student: The student's object, as the API answers it.
-        folder: Where the files go; made if it isn't there.
-        progress: Called with the bytes of all files.
+        folder: Where the files go; made if it isn't there. One that holds a file of another
+            student, or that is a file itself, is an OSError, and nothing is written.
+        progress: Called with the bytes of all files, while some of them come.
+        checking: Called with the bytes of files that are there already, while they are hashed.
 
     Returns:
         The folder.
     """
+    targets = {entry["path"]: _inside(folder, entry["path"]) for entry in student["files"]}
+    _require_own(folder, student)
+    wanted = _damaged(student["files"], targets, checking=checking)
     total = sum(entry["bytes"] for entry in student["files"])
-    before = 0
-    for entry in student["files"]:
-        target = _inside(folder, entry["path"])
+    before = total - sum(entry["bytes"] for entry in wanted)
+    for entry in wanted:
+        target = targets[entry["path"]]
         target.parent.mkdir(parents=True, exist_ok=True)
 
         def report(done: int, *, before: int = before) -> None:
             progress(before + done, total)
 
-        if not _is_intact(target, entry):
-            url = f"/v1/students/{student['id']}/files/{entry['path']}"
-            _bring(connection, url, target, entry=entry, report=report)
+        url = f"/v1/students/{student['id']}/files/{entry['path']}"
+        _bring(connection, url, target, entry=entry, report=report)
         before += entry["bytes"]
         progress(before, total)
     return folder
+
+
+def _require_own(folder: Path, student: Mapping[str, Any]) -> None:
+    """A loader takes what it finds: two students in one folder would pass for one."""
+    if folder.exists() and not folder.is_dir():
+        raise NotADirectoryError(f"'{folder}' is a file; name a folder for the student's files.")
+    own = {entry["path"] for entry in student["files"]}
+    foreign = sorted(name for name in _STUDENT_FILES - own if (folder / name).exists())
+    if foreign:
+        raise FileExistsError(
+            f"'{folder}' holds {', '.join(foreign)}, which {student['id']} doesn't have: another "
+            "student's files. Name another folder, or remove them first. Nothing was written."
+        )
+
+
+def _damaged(
+    entries: Sequence[Entry], targets: Mapping[str, Path], *, checking: Progress
+) -> list[Entry]:
+    """The files that aren't there, or not as they should be."""
+    there = {path for path, target in targets.items() if target.exists()}
+    total, done = sum(entry["bytes"] for entry in entries if entry["path"] in there), 0
+    found = []
+    for entry in entries:
+        if entry["path"] not in there or not _is_intact(targets[entry["path"]], entry):
+            found.append(entry)
+        if entry["path"] in there:
+            done += entry["bytes"]
+            checking(done, total)
+    return found
 
 
 def _bring(
@@ -85,7 +129,7 @@ def _bring(
     url: str,
     target: Path,
     *,
-    entry: Mapping[str, Any],
+    entry: Entry,
     report: Callable[[int], None],
 ) -> None:
     part = target.with_name(target.name + ".part")
@@ -109,7 +153,7 @@ def _append(
     url: str,
     part: Path,
     *,
-    entry: Mapping[str, Any],
+    entry: Entry,
     report: Callable[[int], None],
 ) -> None:
     have = _size(part)
@@ -153,10 +197,9 @@ def _is_there(connection: Connection, path: str) -> bool:
     return True
 
 
-def _is_intact(file: Path, entry: Mapping[str, Any]) -> bool:
-    return bool(_size(file) == entry["bytes"] and file.exists()) and (
-        _sha256(file) == entry["sha256"]
-    )
+def _is_intact(file: Path, entry: Entry) -> bool:
+    fits = file.exists() and _size(file) == entry["bytes"]
+    return bool(fits and _sha256(file) == entry["sha256"])
 
 
 def _size(file: Path) -> int:

@@ -14,6 +14,7 @@ from core.settings import Settings
 from core.storage import Storage
 from core.tables import Dataset, Job, Run, Teacher
 from stillhouse import __version__
+from stillhouse.errors import InputRejected
 from stillhouse.spec import BlobRef, DatasetSpec, FilesRef, PartSources, TeacherSpec, UriRef
 from worker.protocol import (
     Assignment,
@@ -115,7 +116,7 @@ def _teacher_sources(
     session: Session, tenant: str, spec: TeacherSpec, storage: Storage, settings: Settings
 ) -> dict[str, str]:
     def stored(sha256: str) -> str:
-        return str(storage.path(converted(session, tenant, sha256) or sha256))
+        return _stored(storage, converted(session, tenant, sha256) or sha256)
 
     match spec.weights:
         case BlobRef(blob=sha256):
@@ -123,21 +124,26 @@ def _teacher_sources(
         case FilesRef(files=named):
             return {name: stored(sha256) for name, sha256 in named.items()}
         case UriRef(uri=uri):
-            return _path_sources(references.resolve(uri, settings.roots))
+            return _path_sources(references.resolve(uri, settings.roots), settings)
         case None:
             return {}
 
 
-def _path_sources(path: Path) -> dict[str, str]:
-    if path.is_dir():  # a Hub folder
-        return {item.name: str(item) for item in sorted(path.iterdir()) if item.is_file()}
-    return {"weights": str(path)}
+def _path_sources(path: Path, settings: Settings) -> dict[str, str]:
+    if not path.is_dir():
+        return {"weights": str(path)}
+    # A Hub folder; a link in it may lead no further than the folder itself might.
+    found = {
+        item.name: references.resolve(item.as_uri(), settings.roots)
+        for item in sorted(path.iterdir())
+    }
+    return {name: str(real) for name, real in found.items() if real.is_file()}
 
 
 def _dataset_sources(spec: DatasetSpec, storage: Storage, settings: Settings) -> dict[str, str]:
     def located(source: BlobRef | UriRef) -> str:
         if isinstance(source, BlobRef):
-            return str(storage.path(source.blob))
+            return _stored(storage, source.blob)
         return str(references.resolve(source.uri, settings.roots))
 
     if not isinstance(spec.source, PartSources):
@@ -158,7 +164,7 @@ def _teacher_files(teacher: Teacher, dataset: Dataset, storage: Storage) -> Teac
         "classes": teacher.classes,
         "class_order": resolve.class_order(teacher, dataset),
         "trained_on": teacher.trained_on["seen"],
-        "weights": str(storage.path(str(teacher.sha256))),
+        "weights": _stored(storage, str(teacher.sha256)),
         "bytes": teacher.bytes or 0,
     }
 
@@ -170,7 +176,7 @@ def _dataset_files(dataset: Dataset, storage: Storage, parts: tuple[str, ...]) -
         "classes": dataset.classes or [],
         "fingerprint": dataset.facts["fingerprint"],
         "parts": {
-            part: str(storage.path(file["sha256"]))
+            part: _stored(storage, file["sha256"])
             for part, file in found.items()
             if file is not None
         },
@@ -189,7 +195,7 @@ def _trained(session: Session, job: Job | None, storage: Storage) -> list[Traine
             "variant": student.variant,
             "fold": student.fold,
             "seed": student.seed,
-            "files": {file["path"]: str(storage.path(file["sha256"])) for file in student.files},
+            "files": {file["path"]: _stored(storage, file["sha256"]) for file in student.files},
             "result": results[student.run],
         }
         for student in students.of_job(session, job.id)
@@ -226,6 +232,15 @@ def _context(job: Job | None, dataset: Dataset, teachers: list[Teacher]) -> dict
         "version": __version__,
         "warnings": warnings,
     }
+
+
+def _stored(storage: Storage, sha256: str) -> str:
+    if not storage.has(sha256):
+        raise InputRejected(
+            "file_missing",
+            f"The storage has lost {sha256}; restore it from a backup, or send the input again.",
+        )
+    return str(storage.path(sha256))
 
 
 def _need(found: T | None) -> T:

@@ -16,7 +16,7 @@ from sqlalchemy.orm import Session
 
 from core import leases
 from core import storage as storage_module
-from core.db import Database
+from core.db import Database, trouble
 from core.leases import Lease, Order
 from core.runs import Progress
 from core.settings import Settings
@@ -94,7 +94,7 @@ class Bench:
                 with self.database.write() as session:
                     return work(session)
             except DBAPIError as error:
-                if not error.connection_invalidated and not _is_away(error):
+                if trouble(error) == "ours":
                     raise
                 if time.monotonic() > self._trusted_until:
                     raise LeaseNotProvable from error
@@ -169,9 +169,3 @@ class Bench:
         # Ten seconds before the lease ends (a sixth of a short one): time to kill the child.
         lease = self.lease.lease_seconds
         self._trusted_until = moment + lease - min(10.0, lease / 6)
-
-
-def _is_away(error: DBAPIError) -> bool:
-    text = str(error.orig).lower()
-    signs = ("locked", "connect", "closed", "terminat", "shutdown", "starting up", "disk i/o")
-    return any(sign in text for sign in signs)

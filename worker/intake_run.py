@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import threading
 
-from core import runs
+from core import jobs, runs
 from stillhouse.errors import InputRejected, StillhouseError
 from worker import assignments, sandbox
 from worker.bench import Bench, LeaseNotProvable
@@ -29,15 +30,16 @@ class IntakeRun:
                 lambda s: assignments.for_intake(s, run, bench.storage, bench.settings, bench.work)
             )
         except StillhouseError as error:
-            bench.fail({"code": error.code, "detail": error.detail, "field": error.field})
+            bench.fail(jobs.error_of(error))
             return
-        log_path = bench.work.parent / f"{bench.lease.fence}.log"
-        try:
-            with log_path.open("wb") as log, sandbox.start(assignment, log=log) as intake:
-                self._follow(intake)
-        except LeaseNotProvable:
-            return
-        text = log_path.read_bytes()[-MAX_LOG_BYTES:].decode(errors="replace")
+        with tempfile.TemporaryFile() as log:  # out of the child's reach but for writing
+            try:
+                with sandbox.start(assignment, log=log) as intake:
+                    self._follow(intake)
+            except LeaseNotProvable:
+                return
+            log.seek(max(log.tell() - MAX_LOG_BYTES, 0))
+            text = log.read().decode(errors="replace")
         if text:
             bench.write(lambda s: runs.add_log(s, run.id, text))
         if self._message is not None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 
 from core import leases, runs
 from core.db import Database
@@ -21,7 +21,7 @@ from core.leases import Lease
 from core.queue import Doorbell
 from core.settings import Settings
 from core.storage import Storage
-from worker.bench import Bench
+from worker.bench import Bench, LeaseNotProvable
 
 log = logging.getLogger(__name__)
 
@@ -89,9 +89,9 @@ class Lane:
         self.run_id = lease.run.id
         try:
             self._work(lease)
-        except OperationalError as error:
-            # The lease runs out by itself; whoever is there then goes on.
-            log.warning("run %s was left: the database is away: %s", lease.run.id, error.orig)
+        except LeaseNotProvable:
+            # Whoever is there when it has run out goes on.
+            log.warning("run %s was left: its lease can't be proved", lease.run.id)
         except Exception:
             # A defect of ours must cost this run, not the worker; five times, and the run fails.
             log.exception("run %s ended in an error of the supervisor", lease.run.id)
@@ -132,7 +132,10 @@ class Lane:
         try:
             self._do(bench)
         finally:
-            shutil.rmtree(work.parent, ignore_errors=True)
+            # Only this fence's folder: the run may have a new owner by now.
+            shutil.rmtree(work, ignore_errors=True)
+            with contextlib.suppress(OSError):
+                work.parent.rmdir()
         self._ring_for_others()
 
     def _lose(self, lease: Lease) -> None:

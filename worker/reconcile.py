@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
+import math
 import shutil
 import time
+from pathlib import Path
 
-from core import files, idempotency, leases, workers
+from core import files, idempotency, leases, runs, workers
 from core.db import Database
 from core.settings import Settings
 from core.storage import Storage
@@ -14,7 +17,7 @@ from core.storage import Storage
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 600.0  # a file that is being published is not yet needed by anybody
-STALE_SECONDS = 86_400.0  # longer than any upload or run leaves a scratch file untouched
+STALE_SECONDS = 86_400.0  # longer than any upload leaves its file untouched
 
 
 def run(database: Database, storage: Storage, settings: Settings) -> int:
@@ -30,7 +33,8 @@ def run(database: Database, storage: Storage, settings: Settings) -> int:
         for sha256 in files.collect(session, untouched_since=now - GRACE_SECONDS):
             storage.delete(sha256)
             log.info("file %s was needed by nobody", sha256)
-    _clear_scratch(storage, now - STALE_SECONDS)
+    _clear_uploads(storage, now - STALE_SECONDS)
+    _clear_work(database, storage)
     return freed
 
 
@@ -38,7 +42,7 @@ def sweep(database: Database, storage: Storage) -> None:
     """Remove bytes that no book knows: a worker died between moving and recording them."""
     young = time.time() - STALE_SECONDS
     for folder in (storage.root / "files").iterdir():
-        old = [item for item in folder.iterdir() if item.stat().st_mtime < young]
+        old = [item for item in folder.iterdir() if _age(item) < young]
         with database.read() as session:
             known = files.known(session, [item.name for item in old])
         for item in old:
@@ -47,11 +51,34 @@ def sweep(database: Database, storage: Storage) -> None:
                 log.info("file %s was in no book", item.name)
 
 
-def _clear_scratch(storage: Storage, older_than: float) -> None:
-    for folder in ("tmp", "work"):
-        for item in (storage.root / folder).iterdir():
-            if item.stat().st_mtime < older_than:
-                if item.is_dir():
-                    shutil.rmtree(item, ignore_errors=True)
-                else:
-                    item.unlink(missing_ok=True)
+def _clear_uploads(storage: Storage, older_than: float) -> None:
+    for item in (storage.root / "tmp").iterdir():
+        if _age(item) < older_than:
+            item.unlink(missing_ok=True)
+
+
+def _clear_work(database: Database, storage: Storage) -> None:
+    """Remove the scratch of claims that are over; SQL says which are not, an age doesn't."""
+    for run in (storage.root / "work").iterdir():
+        for fence in _entries(run):
+            with database.read() as session:
+                is_live = runs.is_live(session, run.name, fence.name)
+            if not is_live:
+                shutil.rmtree(fence, ignore_errors=True)
+        with contextlib.suppress(OSError):
+            run.rmdir()
+
+
+def _entries(folder: Path) -> list[Path]:
+    try:
+        return list(folder.iterdir())
+    except OSError:  # its run has just ended
+        return []
+
+
+def _age(item: Path) -> float:
+    """When it was last changed; what is gone meanwhile is as young as can be."""
+    try:
+        return item.stat().st_mtime
+    except FileNotFoundError:
+        return math.inf

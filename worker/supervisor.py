@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import socket
 import threading
 import time
@@ -68,7 +67,6 @@ class Supervisor:
     def serve(self) -> None:
         """Work until `stop`."""
         self._spare.is_ready()
-        self._clear_leftovers()
         self._enrol()
         threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
         taking_in = threading.Thread(target=self._intake.serve, name="intake")
@@ -140,6 +138,9 @@ class Supervisor:
                         self.wake()
             except DBAPIError as error:
                 log.warning("the database is away: %s", error.orig)
+            except Exception:
+                # Whatever it was, a worker that no longer says that it lives would be worse.
+                log.exception("a round of housekeeping failed")
             pause = min(self._settings.heartbeat_seconds, SEEN_SECONDS)
             if self._place.stopping.wait(pause if is_described else 0.25):
                 return
@@ -161,12 +162,6 @@ class Supervisor:
                 )
                 workers.publish_networks(session, map(tuple, facts.get("networks", [])))
         return True
-
-    def _clear_leftovers(self) -> None:
-        if not self._identity.is_only_worker:
-            return
-        for folder in (self._place.storage.root / "work").iterdir():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _take_in(bench: Bench) -> None:

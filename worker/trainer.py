@@ -47,6 +47,8 @@ def main() -> None:
     # Ctrl-C reaches the whole group; it is the supervisor who decides what becomes of a run.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s", stream=sys.stdout)
+    # Its notes on loading name paths of this machine, which tell a user nothing.
+    logging.getLogger("timm").setLevel(logging.WARNING)
     line = Line.of_environment()
     orders: queue.SimpleQueue[Order] = queue.SimpleQueue()
     threading.Thread(target=_listen, args=(orders,), daemon=True).start()

@@ -8,7 +8,7 @@ from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core import events, files, leases, runs
+from core import events, files, jobs, leases, runs
 from core.runs import Progress
 from stillhouse.errors import StillhouseError
 from worker import assignments
@@ -19,6 +19,7 @@ from worker.trainer_process import Spare, TrainerProcess
 
 WRITE_SECONDS = 0.8  # a job's progress is at most a second old
 STALLED_SECONDS = 600.0
+UNBUILT_SECONDS = 120.0  # prepare: each network is built and tried in a few seconds
 STOP_SECONDS = 50.0
 
 
@@ -45,7 +46,7 @@ class TrainerRun:
         try:
             assignment = self._bench.write(self._assign)
         except StillhouseError as error:
-            self._bench.fail({"code": error.code, "detail": error.detail, "field": error.field})
+            self._bench.fail(jobs.error_of(error))
             return
         trainer = self._trainer = self._spare.take()
         is_clean = False
@@ -176,6 +177,15 @@ class TrainerRun:
         if self._stop_by is not None and now > self._stop_by:
             trainer.kill()
             self._bench.give_back("The worker was stopped before a checkpoint was written.")
+            return True
+        is_trial = self._bench.lease.run.kind in ("prepare", "estimate")
+        if is_trial and now - self._heard_at > UNBUILT_SECONDS:
+            trainer.kill()
+            detail = (
+                f"A network was neither built nor tried within {UNBUILT_SECONDS:.0f} s; "
+                "take a smaller network or a smaller input."
+            )
+            self._bench.fail({"code": "network_not_buildable", "detail": detail})
             return True
         if now - self._heard_at > STALLED_SECONDS:
             trainer.kill()

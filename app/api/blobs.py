@@ -20,6 +20,7 @@ from stillhouse.errors import InUse, Malformed, NotFound, TooLarge, Unavailable
 router = APIRouter(prefix="/v1/blobs", tags=["blobs"])
 
 Sha = Annotated[str, Path(pattern="^[0-9a-f]{64}$")]
+SILENCE_SECONDS = 60.0
 BATCH_BYTES = 2 * 1024 * 1024
 
 
@@ -77,7 +78,7 @@ async def _receive(stream: AsyncIterator[bytes], incoming: Incoming, limit: int)
     batch: list[bytes] = []
     size = total = 0
     try:
-        async for chunk in stream:
+        async for chunk in _steady(stream):
             batch.append(chunk)
             size += len(chunk)
             total += len(chunk)
@@ -92,6 +93,19 @@ async def _receive(stream: AsyncIterator[bytes], incoming: Incoming, limit: int)
         if writing is not None:
             await writing
     await run_in_threadpool(incoming.write, batch)
+
+
+async def _steady(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """The pieces of a body; a sender who falls silent is given up."""
+    while True:
+        try:
+            async with asyncio.timeout(SILENCE_SECONDS):
+                chunk = await anext(stream)
+        except StopAsyncIteration:
+            return
+        except TimeoutError as error:
+            raise Malformed(f"Nothing arrived for {SILENCE_SECONDS:.0f} s.") from error
+        yield chunk
 
 
 def _know(state: State, tenant: str, sha256: str) -> bool:

@@ -5,6 +5,7 @@ Plain ASGI, since Starlette's own middleware class would stand between an upload
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import json
 import logging
@@ -26,6 +27,8 @@ from stillhouse.errors import (
 )
 
 log = logging.getLogger(__name__)
+
+BODY_SECONDS = 30.0  # a JSON body is small; one that trickles holds a connection
 
 
 class Bodies:
@@ -68,11 +71,15 @@ class Bodies:
 
     async def _read(self, request: Request) -> bytes:
         chunks, size = [], 0
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > self._max_body_bytes:
-                raise TooLarge(f"The body is larger than {self._max_body_bytes} bytes.")
-            chunks.append(chunk)
+        try:
+            async with asyncio.timeout(BODY_SECONDS):
+                async for chunk in request.stream():
+                    size += len(chunk)
+                    if size > self._max_body_bytes:
+                        raise TooLarge(f"The body is larger than {self._max_body_bytes} bytes.")
+                    chunks.append(chunk)
+        except TimeoutError as error:
+            raise Malformed(f"The body did not arrive within {BODY_SECONDS:.0f} s.") from error
         body = b"".join(chunks)
         if body:
             media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
@@ -120,11 +127,11 @@ def _finite(text: str) -> float:
 
 
 def _distinct_keys(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        names = [key for key, _ in pairs]
-        twice = next(key for key in names if names.count(key) > 1)
-        raise Malformed(f"The key '{twice[:64]}' stands twice in one object.")
+    found: dict[str, Any] = {}
+    for key, value in pairs:
+        if key in found:
+            raise Malformed(f"The key '{key[:64]}' stands twice in one object.")
+        found[key] = value
     return found
 
 

@@ -9,11 +9,12 @@ from typing import Any
 from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
-from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import DBAPIError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from app.api import findings
+from core.db import trouble
 from stillhouse import errors
 from stillhouse.errors import StillhouseError
 
@@ -121,13 +122,21 @@ def install(app: FastAPI) -> None:
         response.headers.update(error.headers or {})  # Allow, with a 405
         return response
 
-    @app.exception_handler(OperationalError)
     @app.exception_handler(PoolTimeout)
-    def _database_away(request: Request, error: Exception) -> JSONResponse:
-        log.warning("the database is away: %s", error)
-        return respond(request, errors.Unavailable("The database is away; try again."))
+    def _database_busy(request: Request, error: PoolTimeout) -> JSONResponse:
+        log.warning("the database is busy: %s", error)
+        return respond(request, errors.Unavailable("The database is busy; try again."))
 
     @app.exception_handler(DBAPIError)
+    def _database_failed(request: Request, error: DBAPIError) -> JSONResponse:
+        kind = trouble(error)
+        if kind == "ours":
+            return _unexpected(request, error)
+        log.warning("the database is %s: %s", kind, error.orig)
+        if kind == "full":
+            return respond(request, errors.StorageFull("The database's disk is full."))
+        return respond(request, errors.Unavailable("The database is away; try again."))
+
     @app.exception_handler(Exception)
     def _unexpected(request: Request, error: Exception) -> JSONResponse:
         request_id = request.scope.get("stillhouse.request_id")

@@ -21,6 +21,7 @@ from stillhouse.spec import JobSpec
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
+MAX_FILTERS = 20  # a job has at most 16 pairs
 MAX_POSITION = 100  # counting further would make a status read cost what the queue is long
 
 
@@ -154,7 +155,10 @@ def _filtered(
         query = query.where(Job.teacher == teacher)
     if dataset is not None:
         query = query.where(Job.dataset == dataset)
-    for name, value in request.query_params.multi_items():
+    filters = request.query_params.multi_items()
+    if len(filters) > MAX_FILTERS:
+        raise SpecInvalid(f"Ask for at most {MAX_FILTERS} things at once.", field="metadata")
+    for name, value in filters:
         found = _METADATA.fullmatch(name)
         if found is not None:
             label = aliased(JobLabel)

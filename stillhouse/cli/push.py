@@ -8,7 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from stillhouse.cli import flags, terminal
+from stillhouse import errors
+from stillhouse.cli import columns, flags, inputs, terminal
 from stillhouse.cli.terminal import AsJson
 from stillhouse.client import Client
 
@@ -74,7 +75,10 @@ def dataset(
     kind: Annotated[
         str | None, typer.Option("--format", help="Default: seen from the bytes.")
     ] = None,
-    image: Annotated[str | None, typer.Option(help="The image column. Default: image.")] = None,
+    image: Annotated[
+        str | None,
+        typer.Option(help="The image column, or pixel columns: a,b,c, 'px*'. Default: image."),
+    ] = None,
     label: Annotated[str | None, typer.Option(help="The label column. Default: label.")] = None,
     size: Size = None,
     gray: Gray = None,
@@ -87,11 +91,13 @@ def dataset(
     as_json: AsJson = False,
 ) -> None:
     """Upload a dataset; it is examined, decoded and split once."""
-    columns = flags.present(input=image, label=label)
+    others = [label or "label", split_column or ""]
+    pixels = image and columns.named(image, file, kind=kind, others=others)
+    named = flags.present(input=pixels, label=label)
     splits = flags.present(validation=validation, test=test, seed=seed, column=split_column)
     spec: dict[str, Any] = {"name": flags.object_name(name, file)} | flags.present(
         format=kind,
-        columns=columns or None,
+        columns=named or None,
         splits=splits or None,
         input=flags.image_input(size, gray=gray, mean=(), std=()),
         classes=None if classes is None else flags.classes(classes),
@@ -121,7 +127,7 @@ def _upload_weights(client: Client, path: Path) -> dict[str, Any]:
 def _finish(client: Client, created: Mapping[str, Any], *, wait: bool, as_json: bool) -> None:
     if wait:
         terminal.say(f"{created['id']} is being examined")
-        created = client.wait_ready(created["id"])
+        created = _examined(client, created["id"], as_json=as_json)
     if as_json:
         terminal.show(created)
         return
@@ -129,10 +135,19 @@ def _finish(client: Client, created: Mapping[str, Any], *, wait: bool, as_json: 
     terminal.say(_summary(created))
 
 
+def _examined(client: Client, identifier: str, *, as_json: bool) -> Mapping[str, Any]:
+    seen: list[Mapping[str, Any]] = []
+    try:
+        return client.wait_ready(identifier, progress=seen.append)
+    except errors.InputRejected:
+        if as_json:
+            terminal.show(seen[-1])
+        raise
+
+
 def _summary(created: Mapping[str, Any]) -> str:
     if created["status"] != "ready":
         return f"{created['name']}: {created['status']}"
     if created["object"] == "teacher":
         return f"{created['name']}: ready, {created['parameters']:,} parameters"
-    rows = ", ".join(f"{count:,} {part}" for part, count in created["rows"].items() if count)
-    return f"{created['name']}: ready, {rows}"
+    return f"{created['name']}: ready, {inputs.rows(created['rows'])}"

@@ -13,6 +13,9 @@ from stillhouse.cli.terminal import AsJson
 
 Json = Mapping[str, Any]
 
+LEGEND = "gap: train less test, in percentage points; the larger, the more over-fitted."
+"""What goes below a table."""
+
 
 def report(job: Annotated[str, typer.Argument(help="job_…")], *, as_json: AsJson = False) -> None:
     """Show a job's students, its teacher and its controls side by side."""
@@ -24,6 +27,7 @@ def report(job: Annotated[str, typer.Argument(help="job_…")], *, as_json: AsJs
     result = found["result"]
     out = terminal.console()
     out.print(table(result))
+    out.print(LEGEND, soft_wrap=True)
     for line in sentences(result):
         out.print(line, soft_wrap=True)
     if result.get("best"):
@@ -36,7 +40,7 @@ def table(result: Json) -> Table:
     rows = Table(box=None, pad_edge=False)
     rows.add_column("network")
     rows.add_column("arm")
-    for title in (f"test {metric}", "gap", "parameters", "bytes", "latency ms"):
+    for title in (f"test {metric}", "gap, points", "parameters", "bytes", "latency ms"):
         rows.add_column(title, justify="right")
     for teacher in result["teachers"]:
         rows.add_row("teacher", "", *_quality(teacher, metric), *_sizes(teacher))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import json
 import sys
 from collections.abc import Mapping
@@ -26,7 +28,9 @@ def submit(
     student: Annotated[
         list[str] | None, typer.Option(help="timm/resnet10t, or small=timm/resnet10t; repeat.")
     ] = None,
-    seeds: Annotated[int | None, typer.Option(help="Two or more give an interval.")] = None,
+    seeds: Annotated[
+        int | None, typer.Option(help="One is provisional; three or more make it firm.")
+    ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: by the number of rows.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of the soft targets.")] = None,
     assign: Annotated[
@@ -58,16 +62,13 @@ def _run(
     client: Client, body: Mapping[str, Any], *, dry_run: bool, follow: bool, as_json: bool
 ) -> None:
     if dry_run:
-        estimate = client.estimate(body)
+        with terminal.said_after(2, lambda: terminal.say("waiting for a worker…")):
+            estimate = client.estimate(body)
         _announce(body, estimate)
         if as_json:
             terminal.show(estimate)
         return
-    try:
-        # A worker in the middle of another run is no reason to hold the job back.
-        _announce(body, client.estimate(body, wait_seconds=5))
-    except errors.Unavailable as error:
-        terminal.say(f"no estimate: {error.detail}")
+    _announce_soon(client, body)
     job = client.submit(body)
     if not follow:
         terminal.show(job) if as_json else typer.echo(job["id"])
@@ -77,13 +78,22 @@ def _run(
 
 
 def plan(spec: Mapping[str, Any], estimate: Mapping[str, Any]) -> str:
-    """Arms by seeds by students, the runs that makes, and about how long they take."""
-    known = estimate["resolved"] or spec  # nothing is resolved while an input is being examined
+    """Arms by seeds by students, the runs that makes, and about how long they take.
+
+    Args:
+        spec: The job as it is sent.
+        estimate: The service's; an empty one while there is none.
+
+    Returns:
+        One line.
+    """
+    # Nothing is resolved while an input is being examined.
+    known = estimate.get("resolved") or spec
     seeds = known.get("seeds", 1)
     counts = {
         "arm": 1 + len(known.get("controls", ["no_teacher"])),
         "seed": seeds if isinstance(seeds, int) else len(seeds),
-        "student": len(known["students"]),
+        "student": len(known.get("students", ())),
     }
     runs = counts["arm"] * counts["seed"] * counts["student"]
     factors = " × ".join(counted(count, noun) for noun, count in counts.items())
@@ -105,6 +115,26 @@ def _time(seconds: Mapping[str, float | None] | None) -> str:
     return (
         f", about {round(middle / 60)} min" if middle < 5400 else f", about {middle / 3600:.1f} h"
     )
+
+
+def _announce_soon(client: Client, body: Mapping[str, Any]) -> None:
+    """Says at once what starts; a worker in another run is no reason to hold the job back."""
+    begin = functools.cache(lambda: _sketch(body))
+    try:
+        with terminal.said_after(1, begin):
+            estimate = client.estimate(body, wait_seconds=5)
+    except errors.NoWorker:
+        begin()
+        terminal.say("no time estimate, since every worker is busy or away")
+    except errors.Unavailable as error:
+        terminal.say(f"no estimate: {error.detail}")
+    else:
+        _announce(body, estimate)
+
+
+def _sketch(body: Mapping[str, Any]) -> None:
+    with contextlib.suppress(TypeError):  # the service says better what is wrong with a field
+        terminal.say(plan(body, {}))
 
 
 def _announce(spec: Mapping[str, Any], estimate: Mapping[str, Any]) -> None:

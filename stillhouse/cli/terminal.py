@@ -1,14 +1,14 @@
 """What a person, or a script, sees: results on stdout, everything else on stderr.
 
-Exit codes: 0 done · 1 a job failed, or an object was rejected · 2 wrong usage · 3 the service
-refused · 4 the service can't be reached, or failed · 130 Ctrl-C.
+Exit codes: see `EXIT_CODES`.
 """
 
 from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Annotated, Any
 
@@ -22,14 +22,26 @@ from rich.progress import (
     TimeRemainingColumn,
     TransferSpeedColumn,
 )
+from rich.table import Table
 
 from stillhouse import errors, problem, transfer
+from stillhouse.cli import tensors
 from stillhouse.client import Client
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON on stdout.")]
 
+AtMost = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+
+EXIT_CODES = (
+    "0 done; 1 a job failed, or a teacher or a dataset was rejected; 2 wrong usage, or a local "
+    "file that can't be used; 3 the service refused; 4 the service can't be reached, or failed; "
+    "130 Ctrl-C"
+)
+
 _WIDE = 200
 """Columns when nobody's terminal says how many: nothing is cut off in a file."""
+
+_WORTH_A_LINE_BYTES = 1_000_000
 
 
 def console(*, to_stderr: bool = False) -> Console:
@@ -49,28 +61,67 @@ def show(answer: Any) -> None:
     typer.echo(json.dumps(answer, indent=2, ensure_ascii=False))
 
 
+def show_list(
+    found: Sequence[Mapping[str, Any]],
+    titles: Sequence[str],
+    *,
+    cells: Callable[[Mapping[str, Any]], Sequence[str]],
+    as_json: bool,
+) -> None:
+    """A list, as the result: one object a line, or the API's JSON."""
+    if as_json:
+        show(found)
+        return
+    table = Table(*titles, box=None, pad_edge=False)
+    for one in found:
+        table.add_row(*cells(one))
+    console().print(table)
+
+
+def minute(one: Mapping[str, Any]) -> str:
+    """When an object was created, to the minute."""
+    return str(one["created_at"])[:16].replace("T", " ")
+
+
 @contextmanager
-def client() -> Iterator[Client]:
-    """A client whose errors end the command with a sentence and an exit code."""
+def said_after(seconds: float, speak: Callable[[], None]) -> Iterator[Callable[[], None]]:
+    """Calls `speak` when the block takes longer; yields what calls that off."""
+    timer = threading.Timer(seconds, speak)
+    timer.daemon = True
+    timer.start()
     try:
-        with Client() as opened:
+        yield timer.cancel
+    finally:
+        timer.cancel()
+
+
+@contextmanager
+def client(*, patience: float = 3.0) -> Iterator[Client]:
+    """A client whose errors end the command with a sentence and an exit code.
+
+    A service that doesn't answer at first is tried for `patience` seconds.
+    """
+    try:
+        with Client(patience=patience) as opened:
             yield opened
     except errors.StillhouseError as error:
         say(sentence(error))
         raise typer.Exit(_exit_code(error)) from None
     except OSError as error:
         # A file of the user's; httpx's own errors have become StillhouseErrors.
-        say(f"error: {error}")
+        named = f"'{error.filename}': {error.strerror}." if error.filename else str(error)
+        say(f"error: {named}")
         raise typer.Exit(2) from None
 
 
 def sentence(error: errors.StillhouseError) -> str:
-    """What went wrong, in one line, and below it the other fields that are wrong."""
+    """What went wrong, in one line, and below it the other fields, or the tensors."""
     code = problem.code_of(error)
     where = f", field {error.field}" if error.field else ""
     lines = [f"error: {error.detail} ({code}{where})"]
     if len(error.errors) > 1 or (error.errors and error.errors[0]["message"] not in error.detail):
         lines += [f"  {entry['field']}: {entry['message']}" for entry in error.errors]
+    lines += [f"  {line}" for line in tensors.lines(error.extra.get("tensors") or {})]
     return "\n".join(lines)
 
 
@@ -84,32 +135,51 @@ def _exit_code(error: errors.StillhouseError) -> int:
 
 
 @contextmanager
-def bytes_bar(title: str) -> Iterator[transfer.Progress]:
-    """Progress of a transfer: a bar on a terminal, a line every tenth otherwise."""
+def bytes_bars() -> Iterator[Callable[[str], transfer.Progress]]:
+    """Makes progress of transfers by their titles: bars on a terminal, few lines otherwise."""
     out = console(to_stderr=True)
     if not out.is_terminal:
-        tenths = Tenths()
-
-        def line(done: int, total: int) -> None:
-            if tenths.is_new(done / total if total else 1.0):
-                say(f"{title}: {done:,} of {total:,} bytes")
-
-        yield line
+        yield _byte_lines
         return
     columns = (DownloadColumn(), TransferSpeedColumn(), TimeRemainingColumn())
-    with Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=out) as bar:
-        task = bar.add_task(title, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
+    with Progress(TextColumn("{task.description}"), BarColumn(), *columns, console=out) as bars:
+
+        def bar(title: str) -> transfer.Progress:
+            task = bars.add_task(title, total=None, visible=False)
+            return lambda done, total: bars.update(task, completed=done, total=total, visible=True)
+
+        yield bar
 
 
-class Tenths:
-    """Says when a fraction has reached a tenth that it hadn't."""
+@contextmanager
+def bytes_bar(title: str) -> Iterator[transfer.Progress]:
+    """Progress of one transfer."""
+    with bytes_bars() as bar:
+        yield bar(title)
 
-    def __init__(self) -> None:
-        self._seen = -1
+
+def _byte_lines(title: str) -> transfer.Progress:
+    """A line for each quarter of a transfer that takes long enough to be waited for."""
+    quarters = Steps(4)
+    quarters.is_new(0.0)
+
+    def line(done: int, total: int) -> None:
+        if total >= _WORTH_A_LINE_BYTES and quarters.is_new(done / total):
+            say(f"{title}: {done:,} of {total:,} bytes")
+
+    return line
+
+
+class Steps:
+    """Says when a fraction has reached one of so many equal steps that it hadn't."""
+
+    def __init__(self, count: int) -> None:
+        self._count = count
+        self._reached = -1
 
     def is_new(self, fraction: float) -> bool:
-        """Whether `fraction`, 0 to 1, is in another tenth than before."""
-        tenth = int(fraction * 10)
-        new, self._seen = tenth != self._seen, tenth
+        """Whether `fraction`, 0 to 1, is further by a step than any before."""
+        step = int(fraction * self._count)
+        new = step > self._reached
+        self._reached = max(step, self._reached)
         return new

@@ -14,6 +14,10 @@ from stillhouse.cli import report, terminal
 from stillhouse.cli.terminal import AsJson
 from stillhouse.client import Client
 
+_PATIENCE_SECONDS = 60.0
+"""A service that restarts is worth waiting for: the job goes on when it is back."""
+_BAD_ENDS = ("failed", "cancelled")
+
 
 def watch(
     job: Annotated[str, typer.Argument(help="job_…")],
@@ -21,15 +25,20 @@ def watch(
     as_json: AsJson = False,
 ) -> None:
     """Follow a job until it has ended; Ctrl-C leaves it running."""
-    with terminal.client() as client:
+    with terminal.client(patience=_PATIENCE_SECONDS) as client:
         follow(client, job, as_json=as_json)
 
 
 def follow(client: Client, job: str, *, as_json: bool) -> None:
     """Shows a job until it has ended; raises RunFailed when it didn't succeed."""
     try:
-        with shown() as progress:
-            ended = client.wait(job, progress=progress)
+        with shown() as progress, terminal.said_after(2, _say_no_answer) as answered:
+
+            def show(found: Mapping[str, Any]) -> None:
+                answered()
+                progress(found)
+
+            ended = client.wait(job, progress=show)
     except KeyboardInterrupt:
         terminal.say(
             f"{job} keeps running: `stillhouse watch {job}` looks again, "
@@ -51,7 +60,10 @@ def follow(client: Client, job: str, *, as_json: bool) -> None:
 
 @contextmanager
 def shown() -> Iterator[Callable[[Mapping[str, Any]], None]]:
-    """Takes a job each time it has changed: a bar on a terminal, few plain lines otherwise."""
+    """Takes a job each time it has changed: a bar on a terminal, few plain lines otherwise.
+
+    A job that ended badly isn't shown: how far it had come is no news beside its error.
+    """
     out = terminal.console(to_stderr=True)
     if not out.is_terminal:
         yield _plain_lines()
@@ -61,23 +73,34 @@ def shown() -> Iterator[Callable[[Mapping[str, Any]], None]]:
         task = bar.add_task("", total=1.0, more="")
 
         def update(job: Mapping[str, Any]) -> None:
-            completed = job["progress"]["fraction"]
-            bar.update(task, description=job["status"], completed=completed, more=_more(job))
+            bar.update(
+                task,
+                description=job["status"],
+                completed=job["progress"]["fraction"],
+                more=_more(job),
+                visible=job["status"] not in _BAD_ENDS,
+            )
 
         yield update
 
 
 def _plain_lines() -> Callable[[Mapping[str, Any]], None]:
-    tenths, seen = terminal.Tenths(), ""
+    tenths, seen = terminal.Steps(10), ""
 
     def line(job: Mapping[str, Any]) -> None:
         nonlocal seen
+        if job["status"] in _BAD_ENDS:
+            return
         fraction = job["progress"]["fraction"]
         if tenths.is_new(fraction) or job["status"] != seen:
             seen = job["status"]
             terminal.say(f"{job['status']} {fraction:.0%} {_more(job)}".rstrip())
 
     return line
+
+
+def _say_no_answer() -> None:
+    terminal.say(f"no answer yet; trying for {_PATIENCE_SECONDS:.0f} s")
 
 
 def _more(job: Mapping[str, Any]) -> str:

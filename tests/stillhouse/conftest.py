@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import json
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -42,6 +43,7 @@ class Script:
         self.url = ""
         self.start: Callable[[], None] = lambda: None
         self.requests: list[Request] = []
+        self.asked = threading.Event()
         self._answers: dict[str, list[Answer]] = {}
 
     def on(self, path: str, *answers: Answer) -> None:
@@ -49,6 +51,7 @@ class Script:
 
     def take(self, request: Request) -> Answer:
         self.requests.append(request)
+        self.asked.set()
         answers = self._answers.get(request.path.partition("?")[0], [Answer(404)])
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
@@ -85,6 +88,12 @@ class _Handler(BaseHTTPRequestHandler):
         pass
 
 
+class _Server(ThreadingHTTPServer):
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        if not isinstance(sys.exception(), ConnectionError):  # a client may go whenever it likes
+            super().handle_error(request, client_address)
+
+
 @pytest.fixture
 def script(late_script: Script) -> Script:
     late_script.start()
@@ -97,7 +106,7 @@ def late_script() -> Iterator[Script]:
     found = Script()
     handler = type("Handler", (_Handler,), {"script": found})
     with (
-        ThreadingHTTPServer(("127.0.0.1", 0), handler, bind_and_activate=False) as server,
+        _Server(("127.0.0.1", 0), handler, bind_and_activate=False) as server,
         contextlib.ExitStack() as stack,
     ):
         server.server_bind()

@@ -139,6 +139,32 @@ def test_a_job_goes_from_its_preparation_to_its_report(shared: Child, lab: Lab) 
     assert "stu_distilled/predictions.npz" in {file["path"] for file in report["files"]}
 
 
+def test_the_log_of_a_report_names_no_path_of_this_machine(
+    child: Child, lab: Lab, tmp_path: Path
+) -> None:
+    network = {"family": "timm", "name": "test_resnet", "options": {}}
+    fed = {"size": [24, 24], "channels": "gray", "mean": [0.3], "std": [0.4]}
+    spec = lab.spec(students=[{"name": "small", "network": network, "input": fed}])
+    assert child.hear()["type"] == "ready"
+    trained = child.finish(lab.assignment(spec=spec))
+    student = {
+        "id": "stu_distilled",
+        "student": "small",
+        "arm": "distilled",
+        "variant": None,
+        "fold": None,
+        "seed": 0,
+        "files": {file["path"]: file["file"] for file in trained["files"]},
+        "result": trained["result"],
+    }
+    report = child.finish(lab.assignment("report", spec=spec, students=[student]))
+    assert report["type"] == "succeeded", report
+    log = (tmp_path / "child.log").read_text()
+    assert "report begins" in log
+    assert str(tmp_path) not in log
+    assert "pretrained weights" not in log
+
+
 def test_what_the_spec_caused_fails_with_its_code_and_field(shared: Child, lab: Lab) -> None:
     spec = lab.spec(training={"batch_size": 131})
     failed = shared.finish(lab.assignment("prepare", spec=spec))

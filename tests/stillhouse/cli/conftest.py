@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import subprocess
 import sys
@@ -37,3 +39,11 @@ def run(script: Script, *words: str, stdin: str = "") -> subprocess.CompletedPro
 
 def job(status: str, **fields: Any) -> dict[str, Any]:
     return {"id": JOB, "status": status, "progress": PROGRESS, "error": None, **fields}
+
+
+def sent(script: Script, path: str = "/v1/jobs") -> Any:
+    return json.loads(next(one.body for one in script.requests if one.path == path))
+
+
+def blobs(*contents: str) -> list[str]:
+    return [f"/v1/blobs/{hashlib.sha256(text.encode()).hexdigest()}" for text in contents]

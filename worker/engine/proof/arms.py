@@ -40,7 +40,7 @@ class Trained:
     macs: int
     bytes: int
     latency: list[dict[str, Any]]
-    """One measurement for all seeds of an arm: weights don't change it."""
+    """One measurement for all arms and seeds of a student: weights don't change it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -23,6 +23,7 @@ class Subject:
     classes: int
     job: str
     teachers: tuple[str, ...]
+    """What its sentences call them."""
     dataset: str
     version: str
 

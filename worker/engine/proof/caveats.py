@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from worker.engine.proof.arms import Arm
-from worker.protocol import Assignment, TeacherFiles
+from worker.engine.objective import NO_TEACHER
+from worker.engine.proof import ranking
+from worker.engine.proof.arms import DISTILLED, Arm, Trained
+from worker.protocol import Assignment, TeacherFiles, TrainedStudent
 
 Warnings = list[dict[str, str]]
+
+SETTLED_STEPS = 100
+"""Batch normalisation keeps 0.9 of its running statistics a step: 0.9^100 leaves no start."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,16 +28,27 @@ class Standing:
     warnings: Warnings
 
 
-def of_teachers(teachers: list[TeacherFiles], *, dataset: str) -> Standing:
-    """Judge what the teachers have seen of a dataset, by its id."""
+def of_teachers(
+    teachers: list[TeacherFiles], *, dataset: str, names: Mapping[str, str]
+) -> Standing:
+    """Judge what the teachers have seen of a dataset.
+
+    Args:
+        teachers: Of the job.
+        dataset: Its id.
+        names: Teacher id -> what sentences call it.
+
+    Returns:
+        What may be claimed.
+    """
     seen = {teacher["id"]: _seen(teacher["trained_on"], dataset=dataset) for teacher in teachers}
     warnings: Warnings = []
     for teacher, parts in seen.items():
-        warnings += _teacher_warnings(teacher, parts)
+        warnings += _teacher_warnings(names[teacher], parts)
     saw_test = any(parts is not None and "test" in parts for parts in seen.values())
     doubts = ("The teacher was trained on the test part.",) if saw_test else ()
     unknown = any(parts is None for parts in seen.values())
-    condition = "It holds only if the teacher has not seen the test part." if unknown else ""
+    condition = _IF_UNSEEN if unknown else ""
     return Standing(doubts, condition, warnings)
 
 
@@ -62,15 +79,41 @@ def of_result(
         warnings.append(_PROVISIONAL)
     lost = sum(len(arm.missing) for arm in arms)
     if lost:
-        message = f"{lost} training run(s) failed; their seeds are listed under 'missing'."
-        warnings.append({"code": "runs_missing", "message": message})
+        warnings.append({"code": "runs_missing", "message": _lost(lost)})
+    warnings += _of_lengths(assignment["students"])
     if copies:
-        message = f"{copies} test rows repeat another's image; copies count as one in intervals."
-        warnings.append({"code": "duplicates_in_test", "message": message})
+        warnings.append({"code": "duplicates_in_test", "message": _repeated(copies)})
     count = opened(assignment)
     if count:
         warnings.append({"code": "test_part_opened", "message": opened_before(count)})
     return warnings
+
+
+def of_ranking(trained: list[Trained], *, select: str) -> Warnings:
+    """Say so when a student does better without the teacher than the best one with it.
+
+    Args:
+        trained: All students of the job.
+        select: `validation_<metric>`.
+
+    Returns:
+        At most one {code, message}.
+    """
+    distilled = ranking.lead([one for one in trained if one.arm == DISTILLED], select=select)
+    control = ranking.lead([one for one in trained if one.arm == NO_TEACHER], select=select)
+    if distilled is None or control is None:
+        return []
+    if not ranking.is_ahead(control, distilled, select=select):
+        return []
+    metric = ranking.metric_of(select)
+    theirs, ours = _apart(*(one.figures["validation"][metric] for one in (control, distilled)))
+    message = (
+        f"Without the teacher, '{control.student}' with seed {control.seed} does better on "
+        f"validation than the best distilled student, '{distilled.student}' with seed "
+        f"{distilled.seed}: {metric.replace('_', ' ')} {theirs} against {ours}. "
+        "'best' is chosen among the distilled students alone."
+    )
+    return [{"code": "control_is_ahead", "message": message}]
 
 
 def opened(assignment: Assignment) -> int:
@@ -89,6 +132,7 @@ def opened_before(count: int) -> str:
     )
 
 
+_IF_UNSEEN = "The verdict holds only if the teacher has not seen the test part."
 _NOT_COMPARED = {
     "code": "not_compared",
     "message": "No student has a control with a common seed and test rows, so nothing can be "
@@ -96,8 +140,8 @@ _NOT_COMPARED = {
 }
 _PROVISIONAL = {
     "code": "provisional",
-    "message": "Verdicts are provisional: fewer than three seeds, or a teacher that saw the "
-    "test part. Take at least three seeds for a firm one.",
+    "message": "Some verdicts are provisional, and their sentences say why. A firm one takes three "
+    "seeds or more, and a teacher that has not seen the test part.",
 }
 
 
@@ -108,6 +152,39 @@ def _seen(trained_on: Any, *, dataset: str) -> frozenset[str] | None:
     if isinstance(trained_on, dict):
         return frozenset(trained_on["parts"] if trained_on["dataset"] == dataset else ())
     return None
+
+
+def _lost(count: int) -> str:
+    if count == 1:
+        return "1 training run failed; its seed is listed under 'missing'."
+    return f"{count} training runs failed; their seeds are listed under 'missing'."
+
+
+def _repeated(count: int) -> str:
+    rows = "1 test row repeats" if count == 1 else f"{count} test rows repeat"
+    return f"{rows} another's image; copies count as one in intervals."
+
+
+def _of_lengths(students: list[TrainedStudent]) -> Warnings:
+    """Whether a training run was too short for its figures to mean much."""
+    histories = [student["result"].get("history") for student in students]
+    lengths = [int(history[-1]["step"]) for history in histories if history]
+    shortest = min(lengths, default=SETTLED_STEPS)
+    if shortest >= SETTLED_STEPS:
+        return []
+    steps = "1 optimizer step" if shortest == 1 else f"{shortest} optimizer steps"
+    message = (
+        f"The shortest training run took {steps} in all. Before {SETTLED_STEPS}, a network is "
+        "hardly trained, and the running statistics of batch normalisation, where it has any, "
+        "have not settled; take more epochs or a smaller batch_size."
+    )
+    return [{"code": "few_steps", "message": message}]
+
+
+def _apart(one: float, other: float) -> tuple[str, str]:
+    """Two unequal figures, with as many digits as it takes to see that they are."""
+    texts = ((f"{one:.{digits}f}", f"{other:.{digits}f}") for digits in range(4, 17))
+    return next((pair for pair in texts if pair[0] != pair[1]), (repr(one), repr(other)))
 
 
 def _teacher_warnings(teacher: str, parts: frozenset[str] | None) -> Warnings:

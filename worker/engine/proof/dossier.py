@@ -6,7 +6,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from worker.engine.proof import card, caveats
+from worker.engine.proof import card, caveats, naming
 from worker.engine.proof.arms import Trained
 from worker.engine.proof.measurement import Bench
 from worker.protocol import Assignment
@@ -49,7 +49,7 @@ def _subject(assignment: Assignment, bench: Bench, student: Trained) -> card.Sub
         fed=bench.input_of(student.student),
         classes=bench.classes,
         job=assignment["job"],
-        teachers=tuple(teacher["id"] for teacher in assignment["teachers"]),
+        teachers=tuple(naming.of_teachers(assignment).values()),
         dataset=bench.dataset,
         version=str(assignment["context"].get("version", "")),
     )

@@ -64,7 +64,11 @@ class Paired:
         return high
 
     def detectable(self) -> float:
-        """The effect that would show in 80 of 100 repetitions: h·(1 + t_.80/t_.975)."""
+        """The effect that would show in 80 of 100 repetitions: h·(1 + t_.80/t_.975).
+
+        One seed has no degrees of freedom: the normal quantiles take the place of t's, and the
+        repetitions are other test items for the same two files.
+        """
         degrees = self.seeds - 1
         if degrees == 0:
             return self.half_width() * (1 + quantiles.normal(0.80) / quantiles.normal(0.975))

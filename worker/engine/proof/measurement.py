@@ -96,21 +96,21 @@ def of_students(
     Returns:
         The students, in the order given.
     """
-    latencies: dict[tuple[str, str], list[dict[str, Any]]] = {}
+    latencies: dict[str, list[dict[str, Any]]] = {}
     measured: list[Trained] = []
     for student in students:
         fed = bench.input_of(student["student"])
         network = _reload(bench, student, fed)
-        key = student["student"], student["arm"]
-        if key not in latencies:
-            latencies[key] = latency.measure(
+        name = student["student"]
+        if name not in latencies:
+            latencies[name] = latency.measure(
                 network, channels=fed.channel_count, size=fed.size, device=bench.device
             )
         found = _evaluate(bench, network, fed)
         costs = networks.measure(network, fed.channel_count, fed.size)
         measured.append(
             _trained(
-                bench, student, found, reference=reference, costs=costs, timings=latencies[key]
+                bench, student, found, reference=reference, costs=costs, timings=latencies[name]
             )
         )
     return measured

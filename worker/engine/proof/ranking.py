@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from typing import Any
 
-from worker.engine.proof.arms import Trained
+from worker.engine.proof.arms import DISTILLED, Trained
 
 
 def best(candidates: list[Trained], *, select: str) -> dict[str, Any] | None:
-    """The student to take; of equals the smaller, then the earlier, which its id tells.
+    """The student to take, and why.
 
     Args:
         candidates: Distilled students, or those of a job without a teacher.
@@ -17,26 +17,46 @@ def best(candidates: list[Trained], *, select: str) -> dict[str, Any] | None:
     Returns:
         {student, why}, or None without candidates.
     """
+    winner = lead(candidates, select=select)
+    if winner is None:
+        return None
+    return {"student": winner.id, "why": _why(winner, candidates, metric=metric_of(select))}
+
+
+def lead(candidates: list[Trained], *, select: str) -> Trained | None:
+    """The first by validation; of equals the smaller, then the earlier, which its id tells."""
     if not candidates:
         return None
-    metric = select.removeprefix("validation_")
-    sign = -1 if metric == "loss" else 1
+    return min(candidates, key=lambda one: (_cost(one, select), one.parameters, one.id))
 
-    def key(trained: Trained) -> tuple[float, int, str]:
-        return -sign * trained.figures["validation"][metric], trained.parameters, trained.id
 
-    winner = min(candidates, key=key)
-    return {"student": winner.id, "why": _why(winner, candidates, metric=metric)}
+def is_ahead(one: Trained, other: Trained, *, select: str) -> bool:
+    """Whether `one` does better on validation than `other`, not merely as well."""
+    return _cost(one, select) < _cost(other, select)
+
+
+def metric_of(select: str) -> str:
+    """The metric of a part that `validation_<metric>` names."""
+    return select.removeprefix("validation_")
+
+
+def _cost(trained: Trained, select: str) -> float:
+    """The figure that is selected by, its sign such that the lowest is best."""
+    metric = metric_of(select)
+    figure = trained.figures["validation"][metric]
+    return figure if metric == "loss" else -figure
 
 
 def _why(winner: Trained, candidates: list[Trained], *, metric: str) -> str:
     value = winner.figures["validation"][metric]
     name = metric.replace("_", " ")
     what = f"'{winner.student}' with seed {winner.seed}"
+    kind = "distilled student" if winner.arm == DISTILLED else "student"
     if len(candidates) == 1:
-        return f"{what} is the only candidate (validation {name} {value:.4f})."
+        return f"{what} is the only {kind} (validation {name} {value:.4f})."
     order = "lowest" if metric == "loss" else "highest"
-    reason = f"{what} has the {order} validation {name}, {value:.4f}, of {len(candidates)} students"
+    crowd = f"of the {len(candidates)} {kind}s"
+    reason = f"{what} has the {order} validation {name}, {value:.4f}, {crowd}"
     equals = [one for one in candidates if one.figures["validation"][metric] == value]
     if len(equals) == 1:
         return f"{reason}."

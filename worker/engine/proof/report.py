@@ -28,7 +28,16 @@ import torch
 from stillhouse.errors import RunFailed
 from stillhouse.spec import ResolvedJob
 from worker.engine.data import parts
-from worker.engine.proof import arms, caveats, dossier, evaluation, latency, measurement, ranking
+from worker.engine.proof import (
+    arms,
+    caveats,
+    dossier,
+    evaluation,
+    latency,
+    measurement,
+    naming,
+    ranking,
+)
 from worker.engine.proof.arms import Arm, Trained
 from worker.engine.proof.measurement import Bench, MeasuredTeacher
 from worker.engine.stop import Say
@@ -98,12 +107,15 @@ def _result(
 ) -> dict[str, Any]:
     joined = _join(bench.spec, trained, assignment["missing"])
     clusters = evaluation.copies(bench.parts["test"]) if "test" in bench.parts else None
-    standing = caveats.of_teachers(assignment["teachers"], dataset=bench.dataset)
+    standing = caveats.of_teachers(
+        assignment["teachers"], dataset=bench.dataset, names=naming.of_teachers(assignment)
+    )
     comparisons = arms.compare(
         joined, clusters=clusters, doubts=standing.doubts, condition=standing.condition
     )
     copies = 0 if clusters is None else len(clusters) - len(np.unique(clusters))
     found = caveats.of_result(assignment, joined, comparisons, copies=copies)
+    found += caveats.of_ranking(trained, select=bench.spec.select)
     rivals = [student for student in trained if student.arm == bench.spec.arms[0]]
     return {
         "metric": "accuracy",

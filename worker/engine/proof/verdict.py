@@ -147,16 +147,16 @@ def _finding(comparison: Comparison, judgement: Judgement) -> str:
     if judgement.basis == "equivalent":
         return (
             f"The {name} made no difference that matters: {points} points of test accuracy "
-            f"({evidence}), within one point at 90 %."
+            f"({evidence}), and less than one point either way with 90 % confidence."
         )
     if paired.excludes_zero(CONFIDENCE):
         return (
             f"No effect of the {name} was shown: {points} points of test accuracy ({evidence}) "
-            f"don't stand up to the number of comparisons in this report (Holm)."
+            f"would count alone, but among this report's comparisons they may be chance (Holm)."
         )
     return (
         f"No effect of the {name} was shown: {points} points of test accuracy ({evidence}); "
-        f"one of less than {detectable} points could have been missed."
+        f"an effect of less than {detectable} points could have been missed."
     )
 
 

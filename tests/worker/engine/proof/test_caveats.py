@@ -112,8 +112,8 @@ def test_with_selection_by_loss_the_lower_one_is_ahead() -> None:
 
 def test_figures_that_differ_are_written_so_that_it_shows() -> None:
     students = [
-        _trained("distilled", accuracy=0.912341),
-        _trained("no_teacher", accuracy=0.912342),
+        _trained("distilled", accuracy=0.9123411),
+        _trained("no_teacher", accuracy=0.9123422),
     ]
     (warning,) = caveats.of_ranking(students, select="validation_accuracy")
     assert "0.912342 against 0.912341" in warning["message"]

@@ -167,3 +167,9 @@ def test_losses_take_the_same_decomposition() -> None:
     low, high = paired.limits(0.95)
     assert low < paired.difference < high < 0
     assert paired.difference == pytest.approx(-0.5, abs=0.02)
+
+
+def test_with_one_seed_the_detectable_effect_takes_normal_quantiles() -> None:
+    random = np.random.default_rng(0)
+    paired = interval.of_correctness(random.random((1, 200)) < 0.8, random.random((1, 200)) < 0.7)
+    assert paired.detectable() == pytest.approx(1.42941 * paired.half_width(), rel=1e-5)
