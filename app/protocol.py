@@ -10,8 +10,6 @@ from typing import Any
 
 from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
-HEAD_SECONDS = 15.0
-"""From a connection, or from the first byte of a request, to the end of its headers."""
 MAX_HEAD_BYTES = 64 * 1024
 """Of a request line and headers that are not complete yet."""
 
@@ -19,6 +17,8 @@ MAX_HEAD_BYTES = 64 * 1024
 class DeadlineProtocol(HttpToolsProtocol):
     """Ends connections whose request line and headers come late or don't end."""
 
+    head_seconds = 15.0
+    """From a connection, or from the first byte of a request, to the end of its headers."""
     _head_bytes = 0
     _deadline: asyncio.TimerHandle | None = None
     """Runs while a head is awaited."""
@@ -54,7 +54,7 @@ class DeadlineProtocol(HttpToolsProtocol):
 
     def _await_head(self) -> None:
         self._head_is_there()
-        self._deadline = self.loop.call_later(HEAD_SECONDS, self.transport.close)
+        self._deadline = self.loop.call_later(self.head_seconds, self.transport.close)
 
     def _head_is_there(self) -> None:
         self._head_bytes = 0

@@ -117,7 +117,10 @@ def test_the_wheel_holds_the_client_only(tmp_path: Path) -> None:
     [
         ("app.main", ("torch", "torchvision", "timm", "numpy", "PIL", "pyarrow", "safetensors")),
         ("worker.supervisor", ("torch", "timm", "numpy", "fastapi", "starlette", "uvicorn")),
-        ("stillhouse.cli.commands", ("torch", "sqlalchemy", "celery", "fastapi", "pydantic_settings")),
+        (
+            "stillhouse.cli.commands",
+            ("torch", "sqlalchemy", "celery", "fastapi", "pydantic_settings"),
+        ),
     ],
 )
 def test_a_process_loads_only_what_it_needs(module: str, strangers: tuple[str, ...]) -> None:

@@ -5,7 +5,7 @@ from sqlalchemy import select
 
 from core import catalog, jobs, leases, students
 from core.tables import Event, Job, Run, Student, Teacher
-from stillhouse.errors import InUse, JobIsRunning
+from stillhouse.errors import InUse, JobIsRunning, ReferenceNotFound
 from stillhouse.spec import JobSpec, TeacherSpec
 from tests import stage as stage_module
 from tests.stage import NETWORK, Stage
@@ -133,3 +133,10 @@ def test_a_dataset_is_not_deleted_under_a_job_that_is_being_made(stage: Stage) -
         thread.join(0.3)
     thread.join(10)
     assert [error.extra for error in refused if isinstance(error, InUse)] == [{"used_by": [job]}]
+
+
+def test_a_teacher_cannot_have_seen_a_dataset_that_is_not_there(stage: Stage) -> None:
+    seen = {"dataset": "ds_" + "0" * 26, "parts": ["train"]}
+    with pytest.raises(ReferenceNotFound) as caught:
+        stage.validating_teacher(trained_on=seen)
+    assert caught.value.field == "trained_on.dataset"

@@ -107,3 +107,10 @@ def test_another_tenants_objects_are_not_there(client: TestClient, stage: Stage)
         assert client.get(f"/v1/{path}").status_code == 404
     assert client.post(f"/v1/jobs/{job}/cancel").status_code == 404
     assert client.delete(f"/v1/jobs/{job}").status_code == 404
+
+
+def test_no_list_takes_more_filters_than_a_job_can_have_pairs(client: TestClient) -> None:
+    query = "&".join(f"metadata[a{number}]=1" for number in range(80))
+    response = client.get(f"/v1/jobs?{query}")
+    assert response.status_code == 422
+    assert response.json()["errors"][0]["field"] == "metadata"

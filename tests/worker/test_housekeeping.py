@@ -1,0 +1,104 @@
+"""Leftovers go, and nothing that a claim still holds goes with them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.db import Database
+from core.settings import Settings
+from core.storage import Storage
+from core.tables import File
+from stillhouse.errors import InputRejected, PathNotAllowed
+from tests.stage import Stage
+from worker import assignments, reconcile
+
+
+@pytest.fixture
+def settings(tmp_path: Path) -> Settings:
+    (tmp_path / "data" / "imports").mkdir(parents=True)
+    return Settings(data_dir=tmp_path / "data")
+
+
+@pytest.fixture
+def stage(migrated_sqlite: Path, tmp_path: Path, settings: Settings) -> Iterator[Stage]:
+    shutil.copy(migrated_sqlite, tmp_path / "one.db")
+    database = Database(f"sqlite:///{tmp_path / 'one.db'}")
+    yield Stage(database, Storage(settings.storage_root))
+    database.close()
+
+
+def test_the_scratch_of_a_live_claim_stays_however_old_it_is(
+    stage: Stage, settings: Settings
+) -> None:
+    stage.job()
+    lease = stage.take()
+    work = stage.storage.root / "work" / lease.run.id
+    live, fenced_out = work / str(lease.fence), work / str(lease.fence - 1)
+    for folder in (live, fenced_out):
+        folder.mkdir(parents=True)
+        (folder / "checkpoint").write_bytes(b"1")
+        os.utime(folder, (0, 0))
+    os.utime(work, (0, 0))
+    reconcile.run(stage.database, stage.storage, settings)
+    assert live.is_dir()
+    assert not fenced_out.exists()
+    stage.end_well(lease)
+    reconcile.run(stage.database, stage.storage, settings)
+    assert not work.exists()
+
+
+def test_what_ends_while_it_is_looked_at_stops_no_housekeeping(
+    stage: Stage, settings: Settings
+) -> None:
+    gone = stage.storage.root / "tmp" / "half an upload"
+    gone.symlink_to(stage.storage.root / "nowhere")  # its stat fails, as that of a file gone since
+    reconcile.run(stage.database, stage.storage, settings)
+
+
+def test_bytes_that_no_book_knows_are_swept_and_known_ones_stay(stage: Stage) -> None:
+    known = stage.upload(b"known")
+    stray = stage.put(b"stray")["sha256"]
+    day_before_yesterday = time.time() - 2 * 86_400
+    for sha256 in (known, stray):
+        os.utime(stage.storage.path(sha256), (day_before_yesterday, day_before_yesterday))
+    reconcile.sweep(stage.database, stage.storage)
+    assert stage.storage.has(known)
+    assert not stage.storage.has(stray)
+    assert stage.get(File, known)
+
+
+def test_a_link_in_a_folder_leads_no_further_than_the_roots(
+    stage: Stage, settings: Settings, tmp_path: Path
+) -> None:
+    secret = tmp_path / "secret"
+    secret.write_text("{}")
+    folder = settings.roots[0] / "hub"
+    folder.mkdir()
+    (folder / "config.json").symlink_to(secret)
+    stage.validating_teacher(network=None, weights={"uri": folder.as_uri()})
+    lease = stage.take()
+    with stage.database.read() as session, pytest.raises(PathNotAllowed):
+        assignments.for_intake(session, lease.run, stage.storage, settings, tmp_path)
+
+
+def test_a_file_that_the_storage_lost_is_named_before_a_trainer_starts(
+    stage: Stage, settings: Settings, tmp_path: Path
+) -> None:
+    job = stage.job()
+    lease = stage.take()
+    assert lease.run.job == job
+    for path in (stage.storage.root / "files").rglob("*"):
+        if path.is_file():
+            path.unlink()
+    with stage.database.read() as session, pytest.raises(InputRejected) as caught:
+        assignments.for_trainer(
+            session, lease.run, stage.storage, settings, work=tmp_path, device="cpu", threads=1,
+            checkpoint=None,
+        )  # fmt: skip
+    assert caught.value.rejected_code == "file_missing"
