@@ -121,7 +121,7 @@ def _announce_soon(client: Client, body: Mapping[str, Any]) -> None:
     """Says at once what starts; a worker in another run is no reason to hold the job back."""
     begin = functools.cache(lambda: _sketch(body))
     try:
-        with terminal.said_after(1, begin):
+        with terminal.said_after(2, begin):
             estimate = client.estimate(body, wait_seconds=5)
     except errors.NoWorker:
         begin()
