@@ -24,6 +24,9 @@ def named(text: str, file: Path, *, kind: str | None, others: Sequence[str]) -> 
 
     Returns:
         One column's name, or a list of names.
+
+    Raises:
+        typer.BadParameter: The text names no column, or a pattern matches none.
     """
     items = [item.strip() for item in text.split(",")]
     if not all(items):
