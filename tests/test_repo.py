@@ -71,6 +71,15 @@ def test_every_objective_has_a_case_in_the_engine(kind: str) -> None:
     assert set(loss.shares) == {f"loss.{kind}"}
 
 
+def test_no_source_is_hidden_from_git() -> None:
+    """A pattern in .gitignore once hid a package: it worked here and in no clone."""
+    listed = subprocess.run(
+        ["git", "ls-files", "--others", "--ignored", "--exclude-standard", *PACKAGES, "tests"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    )  # fmt: skip
+    assert not [path for path in listed.stdout.splitlines() if path.endswith(".py")]
+
+
 def test_no_module_is_named_after_nothing() -> None:
     places = (*PACKAGES, "tests", "migrations")  # a benchmark may well have a service to start
     modules = [Path(path) for path in tracked() if path.endswith(".py")]
