@@ -9,6 +9,7 @@ from sqlalchemy.orm import Session
 
 from core import files, ids
 from core.tables import Dataset, Job, Run, Student
+from stillhouse.spec import MINIMISED
 
 
 def add(
@@ -37,7 +38,7 @@ def add(
         network=spec["network"],
         input=spec["input"],
         classes=list((dataset.classes if dataset else None) or []),
-        selected=None if value is None else (-value if select_by == "loss" else value),
+        selected=None if value is None else (-value if select_by in MINIMISED else value),
         parameters=int(result.get("parameters") or 0),
         bytes=next(f["bytes"] for f in listed if f["path"] == "model.safetensors"),
     )

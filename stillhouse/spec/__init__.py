@@ -7,6 +7,7 @@ from stillhouse.spec.base import Frozen, Metadata, Name, Sha256
 from stillhouse.spec.dataset import Columns, DatasetSpec, PartSources, Splits
 from stillhouse.spec.job import (
     METRICS,
+    MINIMISED,
     JobSpec,
     Limits,
     ResolvedJob,
@@ -30,8 +31,8 @@ from stillhouse.spec.training import (
 )
 
 __all__ = [
-    "METRICS", "AdamW", "Augment", "BlobRef", "Columns", "Crop", "DatasetSpec", "FilesRef",
-    "Flip", "Frozen", "InputSpec", "JobSpec", "Labels", "Limits", "Metadata", "Name",
+    "METRICS", "MINIMISED", "AdamW", "Augment", "BlobRef", "Columns", "Crop", "DatasetSpec",
+    "FilesRef", "Flip", "Frozen", "InputSpec", "JobSpec", "Labels", "Limits", "Metadata", "Name",
     "NetworkSpec", "ObjectiveTerm", "Optimizer", "PartSources", "ResolvedJob", "Resources",
     "Schedule", "SeenParts", "Sgd", "Sha256", "SoftTargets", "Splits", "StudentSpec", "TeacherRef",
     "TeacherSpec", "TrainHere", "TrainingSpec", "UriRef", "default_objective",

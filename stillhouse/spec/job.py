@@ -11,7 +11,8 @@ from stillhouse.spec.network import InputSpec, NetworkSpec
 from stillhouse.spec.objective import Labels, ObjectiveTerm, SoftTargets
 from stillhouse.spec.training import TrainingSpec
 
-METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "loss")
+METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece", "brier")
+MINIMISED = frozenset({"loss", "ece", "brier"})
 Seed = Annotated[Int, Field(ge=0, lt=2**31)]
 
 
@@ -185,5 +186,6 @@ class ResolvedJob(JobSpec):
 
 
 __all__ = [
-    "METRICS", "Auto", "JobSpec", "Limits", "ResolvedJob", "Resources", "StudentSpec", "TeacherRef",
+    "METRICS", "MINIMISED", "Auto", "JobSpec", "Limits", "ResolvedJob", "Resources", "StudentSpec",
+    "TeacherRef",
 ]  # fmt: skip

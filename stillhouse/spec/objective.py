@@ -6,7 +6,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field
 
-from stillhouse.spec.base import Frozen, Number, not_available
+from stillhouse.spec.base import Frozen, Number, later, not_available
 
 Weight = Annotated[Number, Field(ge=0, le=1e6)]
 
@@ -18,6 +18,7 @@ class Labels(Frozen):
     weight: Weight = 1.0
     label_smoothing: Annotated[Number, Field(ge=0, lt=1)] = 0.0
     """The share of the target spread evenly over all classes."""
+    class_weights: Annotated[None, later("class_weights", None)] = None
 
 
 class SoftTargets(Frozen):

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor
 
 from stillhouse.errors import RunFailed
+from stillhouse.spec import MINIMISED
 from worker.engine import device, objective, predict, schedule, seeds
 from worker.engine.course import Course
 from worker.engine.data import order, views
@@ -177,7 +178,7 @@ def _is_better(epoch: Epoch, state: State, *, metric: str) -> bool:
     if state.best_epoch < 0:
         return True
     value, best = epoch.validation[metric], state.history[state.best_epoch].validation[metric]
-    return value < best if metric == "loss" else value > best
+    return value < best if metric in MINIMISED else value > best
 
 
 def _conclude(state: State, *, course: Course) -> Result:

@@ -140,6 +140,7 @@ def test_a_field_that_is_wrong_is_named(
         job(budget={"bytes": 1}), job(exports=["onnx"]), job(webhook={"url": "http://x"}),
         job(controls=["dropout"]), job(students=[{"name": "half", "shrink": {"width": 0.5}}]),
         job(objective=[{"kind": "hard_targets"}]), job(training={"ema": 0.99}),
+        job(objective=[{"kind": "labels", "class_weights": [1, 2]}]),
         job(training={"accumulate": 2}), job(training={"early_stopping": {"patience": 3}}),
         job(training={"augment": [{"kind": "mixup"}]}), job(teachers=[{"self": {"rounds": 3}}]),
         job(teachers=[{"id": TEACHER, "class_map": {"a": "b"}}]),

@@ -139,12 +139,13 @@ def test_the_best_epoch_is_the_earliest_of_the_highest(lab: Lab) -> None:
     assert result.best.epoch == scores.index(max(scores))
 
 
-def test_selecting_by_loss_takes_the_lowest(lab: Lab) -> None:
+@pytest.mark.parametrize("metric", ["loss", "ece", "brier"])
+def test_selecting_by_an_error_takes_the_lowest(lab: Lab, metric: str) -> None:
     course = lab.course(training={"epochs": 12, "optimizer": {"kind": "sgd", "lr": 1.0}},
-                        select="validation_loss")  # fmt: skip
+                        select=f"validation_{metric}")  # fmt: skip
     result = _result(lab, course)
-    losses = [epoch.validation["loss"] for epoch in result.history]
-    assert result.best.epoch == losses.index(min(losses))
+    errors = [epoch.validation[metric] for epoch in result.history]
+    assert result.best.epoch == errors.index(min(errors))
 
 
 def test_the_weights_are_those_of_the_best_epoch(lab: Lab) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from stillhouse.spec import MINIMISED
 from worker.engine.proof.arms import DISTILLED, Trained
 
 
@@ -44,7 +45,7 @@ def _cost(trained: Trained, select: str) -> float:
     """The figure that is selected by, its sign such that the lowest is best."""
     metric = metric_of(select)
     figure = trained.figures["validation"][metric]
-    return figure if metric == "loss" else -figure
+    return figure if metric in MINIMISED else -figure
 
 
 def _why(winner: Trained, candidates: list[Trained], *, metric: str) -> str:
@@ -54,7 +55,7 @@ def _why(winner: Trained, candidates: list[Trained], *, metric: str) -> str:
     kind = "distilled student" if winner.arm == DISTILLED else "student"
     if len(candidates) == 1:
         return f"{what} is the only {kind} (validation {name} {value:.4f})."
-    order = "lowest" if metric == "loss" else "highest"
+    order = "lowest" if metric in MINIMISED else "highest"
     crowd = f"of the {len(candidates)} {kind}s"
     reason = f"{what} has the {order} validation {name}, {value:.4f}, {crowd}"
     equals = [one for one in candidates if one.figures["validation"][metric] == value]
