@@ -118,12 +118,12 @@ def cancel(session: Session, lease: Lease) -> list[str] | None:
     return _end_cancelled(session, run, _job(session, run))
 
 
-def give_back(session: Session, lease: Lease, *, reason: str) -> None:
+def give_back(session: Session, lease: Lease, *, reason: str, delay_seconds: float = 0.0) -> None:
     """Requeue a run that was interrupted on purpose; it costs nothing."""
     run = runs.held(session, lease.run.id, lease.fence)
     if run is None or _ended_with_its_job(session, run):
         return
-    runs.requeue(run, counted=False)
+    runs.requeue(run, counted=False, delay_seconds=delay_seconds)
     events.add(session, run.job, "run_requeued", reason, run=run.id)
 
 

@@ -224,17 +224,19 @@ def end(
         run.step = run.steps
 
 
-def requeue(run: Run, *, counted: bool) -> None:
+def requeue(run: Run, *, counted: bool, delay_seconds: float = 0.0) -> None:
     """Give a run back to the queue.
 
     Args:
         run: a running run.
         counted: whether this is a loss, which only progress forgives.
+        delay_seconds: nobody claims it before.
     """
     if counted:
         run.losses = 1 if run.step > run.lost_step else run.losses + 1
         run.lost_step = max(run.step, run.lost_step)
     run.status, run.worker, run.fence = "queued", None, run.fence + 1
+    run.not_before = time.time() + delay_seconds if delay_seconds else 0.0
 
 
 def cancel_queued(session: Session, job: str) -> None:

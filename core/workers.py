@@ -12,10 +12,11 @@ from core import ids
 from core.tables import Network, Worker
 
 FORGOTTEN_SECONDS = 7 * 86_400
+UNSEEN_SECONDS = 3_600  # longer than a lease: a worker isn't alive before it says so
 
 
 def enrol(session: Session, *, name: str, device: str, memory_bytes: int, software: str) -> Worker:
-    """Record that a worker has started; a known name keeps its id."""
+    """Record that a worker is starting; a known name keeps its id. `seen` says that it lives."""
     now = time.time()
     worker = session.scalars(select(Worker).where(Worker.name == name)).one_or_none()
     if worker is None:
@@ -23,7 +24,7 @@ def enrol(session: Session, *, name: str, device: str, memory_bytes: int, softwa
         session.add(worker)
     worker.status, worker.run = "ready", None
     worker.device, worker.memory_bytes, worker.software = device, memory_bytes, software
-    worker.started_at = worker.last_seen_at = now
+    worker.started_at, worker.last_seen_at = now, now - UNSEEN_SECONDS
     session.flush()
     return worker
 
@@ -53,7 +54,7 @@ def leave(session: Session, worker_id: str) -> None:
     session.execute(
         update(Worker)
         .where(Worker.id == worker_id)
-        .values(run=None, last_seen_at=0.0)
+        .values(run=None, last_seen_at=time.time() - UNSEEN_SECONDS)
         .execution_options(synchronize_session=False)
     )
 

@@ -21,6 +21,7 @@ from core.leases import Lease, Order
 from core.runs import Progress
 from core.settings import Settings
 from core.storage import Storage
+from worker import disk
 from worker.protocol import File
 
 log = logging.getLogger(__name__)
@@ -123,7 +124,10 @@ class Bench:
         self._drop(self.write(publish))
 
     def fail(self, error: dict[str, Any]) -> None:
-        """End the run badly."""
+        """End the run badly; a full disk is waited for instead."""
+        if error.get("code") == disk.CODE:
+            self.give_back(disk.DETAIL, delay_seconds=disk.WAIT_SECONDS)
+            return
         log.info("run %s failed: %s", self.lease.run.id, error)
         self._drop(self.write(lambda s: leases.fail(s, self.lease, error)))
 
@@ -131,9 +135,12 @@ class Bench:
         """End the run, since its job is over."""
         self._drop(self.write(lambda s: leases.cancel(s, self.lease)))
 
-    def give_back(self, reason: str) -> None:
-        """Requeue the run: it was interrupted on purpose."""
-        self.write(lambda s: leases.give_back(s, self.lease, reason=reason))
+    def give_back(self, reason: str, *, delay_seconds: float = 0.0) -> None:
+        """Requeue the run: it was interrupted, and not by a fault of its own."""
+        log.info("run %s goes back to the queue: %s", self.lease.run.id, reason)
+        self.write(
+            lambda s: leases.give_back(s, self.lease, reason=reason, delay_seconds=delay_seconds)
+        )
 
     def lose(self, reason: str) -> None:
         """Requeue the run: its child died."""

@@ -21,6 +21,8 @@ from core.leases import Lease
 from core.queue import Doorbell
 from core.settings import Settings
 from core.storage import Storage
+from stillhouse.errors import StorageFull
+from worker import disk
 from worker.bench import Bench, LeaseNotProvable
 
 log = logging.getLogger(__name__)
@@ -89,6 +91,8 @@ class Lane:
         self.run_id = lease.run.id
         try:
             self._work(lease)
+        except StorageFull:
+            self._wait_for_room(lease)
         except LeaseNotProvable:
             # Whoever is there when it has run out goes on.
             log.warning("run %s was left: its lease can't be proved", lease.run.id)
@@ -137,6 +141,11 @@ class Lane:
             with contextlib.suppress(OSError):
                 work.parent.rmdir()
         self._ring_for_others()
+
+    def _wait_for_room(self, lease: Lease) -> None:
+        log.warning("run %s goes back to the queue: the disk is full", lease.run.id)
+        with contextlib.suppress(DBAPIError), self._place.database.write() as session:
+            leases.give_back(session, lease, reason=disk.DETAIL, delay_seconds=disk.WAIT_SECONDS)
 
     def _lose(self, lease: Lease) -> None:
         with contextlib.suppress(DBAPIError), self._place.database.write() as session:

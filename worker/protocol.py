@@ -12,6 +12,8 @@ from __future__ import annotations
 from typing import Any, Literal, NotRequired, TypedDict
 
 MESSAGE_FD_VARIABLE = "STILLHOUSE_MESSAGE_FD"
+PARENT_VARIABLE = "STILLHOUSE_PARENT_PID"
+"""The supervisor's process; intake ends with it."""
 
 
 class TeacherFiles(TypedDict):

@@ -23,7 +23,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, cast
 
-from worker.protocol import MESSAGE_FD_VARIABLE, IntakeAssignment, IntakeLimits, Message
+from worker.protocol import (
+    MESSAGE_FD_VARIABLE,
+    PARENT_VARIABLE,
+    IntakeAssignment,
+    IntakeLimits,
+    Message,
+)
 
 LIMITS = IntakeLimits(memory_bytes=6 << 30, cpu_seconds=1800, decoded_bytes=32 << 30)
 TIMEOUT_SECONDS = 3600.0
@@ -126,6 +132,7 @@ def _environment(work: str, writing: int) -> dict[str, str]:
         "CUDA_VISIBLE_DEVICES": "",
         "HF_HUB_OFFLINE": "1",
         MESSAGE_FD_VARIABLE: str(writing),
+        PARENT_VARIABLE: str(os.getpid()),
     }
 
 

@@ -29,6 +29,7 @@ import torch
 
 from stillhouse.errors import InputRejected, RunFailed
 from stillhouse.spec import ResolvedJob
+from worker import disk
 from worker.engine import device, networks, prepare, seal, train_run
 from worker.engine.proof import report
 from worker.engine.stop import Say, Stopped
@@ -102,9 +103,17 @@ def _execute(assignment: Assignment, *, say: Say) -> Message:
         return {"type": "failed", "code": error.failure, "detail": error.detail}
     except Exception as error:  # noqa: BLE001 - a defect of ours ends the run, not the process
         traceback.print_exc()
-        if device.is_out_of_memory(error):
-            return {"type": "failed", "code": "out_of_memory", "detail": _OUT_OF_MEMORY}
-        return {"type": "failed", "code": "internal", "detail": _INTERNAL}
+        code, detail = _blame(error)
+        return {"type": "failed", "code": code, "detail": detail}
+
+
+def _blame(error: Exception) -> tuple[str, str]:
+    """The code and the sentence for an error that nobody raised on purpose."""
+    if disk.is_full(error):
+        return disk.CODE, disk.DETAIL
+    if device.is_out_of_memory(error):
+        return "out_of_memory", _OUT_OF_MEMORY
+    return "internal", _INTERNAL
 
 
 def _run(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], Listing]:

@@ -70,7 +70,7 @@ def test_the_docs_need_no_outside_address(client: TestClient) -> None:
 
 def test_the_process_and_its_parts_answer(client: TestClient, stage: Stage) -> None:
     assert client.get("/healthz").json() == {"status": "ok"}
-    stage.write(workers.enrol, name="w", device="cpu", memory_bytes=1, software="1")
+    stage.worker()
     response = client.get("/readyz")
     assert response.status_code == 200
     assert response.json() == {
@@ -135,13 +135,13 @@ def test_networks_are_found_by_family_name_and_size(client: TestClient, stage: S
 
 
 def test_workers_are_shown_with_what_they_do(client: TestClient, stage: Stage) -> None:
-    made = stage.write(workers.enrol, name="w", device="cpu", memory_bytes=5, software="1.2")
-    stage.write(workers.seen, made.id, status="busy", run="run_1")
+    made = stage.worker()
+    stage.write(workers.seen, made, status="busy", run="run_1")
     shown = client.get("/v1/workers").json()["data"]
     assert [(item["status"], item["run"], item["version"]) for item in shown] == [
         ("busy", "run_1", "1.2")
     ]
-    stage.write(workers.leave, made.id)
+    stage.write(workers.leave, made)
     assert client.get("/v1/workers").json()["data"][0]["status"] == "lost"
 
 

@@ -17,6 +17,7 @@ from types import ModuleType
 from typing import cast
 
 from stillhouse.errors import InputRejected
+from worker import disk
 from worker.intake import lockdown
 from worker.protocol import MESSAGE_FD_VARIABLE, IntakeAssignment, Message
 
@@ -24,6 +25,7 @@ from worker.protocol import MESSAGE_FD_VARIABLE, IntakeAssignment, Message
 def main() -> None:
     """Take in what standard input names, and report it."""
     logging.basicConfig(level=logging.INFO, stream=sys.stderr)
+    lockdown.die_with_parent()
     assignment = cast("IntakeAssignment", json.loads(sys.stdin.readline()))
     work = Path(assignment["work"])
     lockdown.confine_files(work, [Path(path) for path in assignment["sources"].values()])
@@ -46,8 +48,10 @@ def _message(taker: ModuleType, assignment: IntakeAssignment) -> Message:
     except MemoryError:
         traceback.print_exc()
         return _failed("limit_exceeded", "This needs more memory than intake has; send less.")
-    except Exception:  # noqa: BLE001  # the bytes are hostile: whatever they cause has an answer
+    except Exception as error:  # noqa: BLE001  # hostile bytes: whatever they cause has an answer
         traceback.print_exc()
+        if disk.is_full(error):
+            return _failed(disk.CODE, disk.DETAIL)
         return _failed("intake_failed", "These bytes could not be read; the log says more.")
     return {"type": "succeeded", "result": result, "files": files}
 

@@ -6,20 +6,23 @@ audit hook refuses the same from Python. A kernel without the first two is named
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import resource
+import signal
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
 from worker.intake import landlock, seccomp
-from worker.protocol import IntakeLimits
+from worker.protocol import PARENT_VARIABLE, IntakeLimits
 
 log = logging.getLogger(__name__)
 
 MAX_OPEN_FILES = 256
+_PR_SET_PDEATHSIG = 1
 _CHECKOUT = Path(__file__).resolve().parents[2]
 _SYSTEM = ("/usr", "/lib", "/lib64", "/bin", "/etc", "/proc", "/sys", "/dev/urandom", "/dev/random")
 _DENIED_EVENTS = (
@@ -31,6 +34,17 @@ _WRITING_EVENTS = frozenset({
     "os.chmod", "os.chown", "os.utime", "os.setxattr", "os.removexattr",
 })  # fmt: skip
 _WRITING_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
+
+
+def die_with_parent() -> None:
+    """End when the supervisor does: nobody else would end this child, or read its answer.
+
+    The kernel's signal comes when the thread that started us ends; the lane's lives as long as
+    its process. A parent that is gone already will send none.
+    """
+    ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != int(os.environ[PARENT_VARIABLE]):
+        sys.exit("the supervisor is gone")
 
 
 def confine_files(work: Path, sources: Iterable[Path]) -> None:

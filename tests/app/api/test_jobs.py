@@ -6,7 +6,6 @@ import pytest
 from sqlalchemy import event
 from starlette.testclient import TestClient
 
-from core import workers
 from core.tables import Job
 from tests import stage as stage_module
 from tests.stage import Stage
@@ -79,7 +78,7 @@ def test_a_waiting_job_says_what_for(client: TestClient, stage: Stage) -> None:
     first, second = (stage.job(teacher=teacher, dataset=dataset) for _ in range(2))
     waiting = client.get(f"/v1/jobs/{first}").json()["waiting"]
     assert (waiting["code"], waiting["position"]) == ("no_worker", 1)
-    stage.write(workers.enrol, name="w", device="cpu", memory_bytes=1, software="1")
+    stage.worker()
     waiting = client.get(f"/v1/jobs/{second}").json()["waiting"]
     assert (waiting["code"], waiting["position"]) == ("queue", 2)
     stage.take()
