@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Annotated, Any, cast
+from typing import Annotated, cast
 
 from fastapi import Depends, Query, Request
 
@@ -71,4 +70,3 @@ Idempotency = Annotated[Claim | None, Depends(idempotency)]
 Wait = Annotated[float, Depends(wait_seconds)]
 Limit = Annotated[int, Query(ge=1, le=100)]
 After = Annotated[str | None, Query(max_length=64)]
-Loader = Callable[[], dict[str, Any]]

@@ -25,7 +25,6 @@ from core.tables import Checkpoint, LogChunk, Metric, Run
 from stillhouse.spec import ResolvedJob
 
 Ended = Literal["succeeded", "failed", "cancelled"]
-MAX_LOG_CHUNKS = 2_000  # of at most 64 KiB each: a run that prints without end fills no disk
 
 
 @dataclass(frozen=True, slots=True)

@@ -96,11 +96,6 @@ class Settings(BaseSettings):
         return Path(self.storage_url.removeprefix("file://"))
 
     @property
-    def work_root(self) -> Path:
-        """Scratch of this machine's runs; on the storage's disk, so that publishing is a rename."""
-        return self.storage_root / "work"
-
-    @property
     def roots(self) -> tuple[Path, ...]:
         """The folders that file:// may name."""
         return self.allowed_roots or (self.data_dir.resolve() / "imports",)

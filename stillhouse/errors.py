@@ -10,7 +10,6 @@
     │   ├── DigestMismatch      the bytes are not those of the address
     │   ├── PathNotAllowed      a file:// outside the allowed roots
     │   ├── IdempotencyKeyReused
-    │   ├── LimitExceeded
     │   └── Malformed           not JSON, or not HTTP as we speak it
     ├── NotFound
     ├── MethodNotAllowed
@@ -19,13 +18,14 @@
     │   ├── JobIsOver
     │   ├── JobIsRunning
     │   └── RequestInFlight     the same Idempotency-Key, still being served
-    ├── TooLarge, LengthMismatch, RangeNotSatisfiable
-    ├── Unavailable             try again: a dependency or a worker is away
-    │   ├── NoWorker
-    │   └── StorageFull
-    ├── InputRejected           a user's bytes or the fit of spec and data (intake, prepare)
-    ├── RunFailed               a run ended badly; `code` says how
-    │   └── Diverged, OutOfMemory, …  (by code, see `worker`)
+    ├── TooLarge
+    ├── UnsupportedMediaType
+    ├── RangeNotSatisfiable
+    ├── Unavailable             try again: a dependency is away
+    │   └── NoWorker
+    ├── StorageFull
+    ├── InputRejected           a user's bytes, or the fit of spec and data, by a code of its own
+    ├── RunFailed               a run ended badly; `failure` says how
     └── Internal
 
 Codes are stable and snake_case. HTTP statuses live in `app.api.errors`, nowhere else.
@@ -108,12 +108,6 @@ class IdempotencyKeyReused(Refused):
     """This Idempotency-Key was used with another body; take a new key for a new request."""
 
     code = "idempotency_key_reused"
-
-
-class LimitExceeded(Refused):
-    """More than this service accepts."""
-
-    code = "limit_exceeded"
 
 
 class Malformed(Refused):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+from dataclasses import dataclass
 from typing import Any
 
 from sqlalchemy.orm import Session
@@ -21,6 +22,23 @@ WRITE_SECONDS = 0.8  # a job's progress is at most a second old
 STALLED_SECONDS = 600.0
 UNBUILT_SECONDS = 120.0  # prepare: each network is built and tried in a few seconds
 STOP_SECONDS = 50.0
+MAX_LOG_CHARACTERS = 16 * 1024**2  # of one claim of a run
+
+
+@dataclass(slots=True)
+class LogBudget:
+    """A run that prints without end fills no database."""
+
+    left: int = MAX_LOG_CHARACTERS
+
+    def take(self, text: str) -> str:
+        """What of a text may still be kept; the cut is said once."""
+        if self.left <= 0:
+            return ""
+        self.left -= len(text)
+        if self.left > 0:
+            return text
+        return text[: self.left or None] + "\n[the rest of this run's output is not kept]\n"
 
 
 class TrainerRun:
@@ -40,6 +58,7 @@ class TrainerRun:
         self._beat_at = time.monotonic()
         self._heard_at = time.monotonic()
         self._stop_by: float | None = None
+        self._log_budget = LogBudget()
 
     def work(self) -> None:
         """Do the run; a trainer that ended it cleanly goes back to the bench."""
@@ -148,7 +167,7 @@ class TrainerRun:
         """Renew the lease; progress, curves and log go with it, in one transaction."""
         run_id = self._bench.lease.run.id
         points = [(name, step, value) for (name, step), value in self._points.items()]
-        text = trainer.take_log()
+        text = self._log_budget.take(trainer.take_log())
 
         def also(session: Session) -> None:
             runs.add_metrics(session, run_id, points)
