@@ -20,7 +20,9 @@ NOT_SETTINGS = {"STILLHOUSE_URL", "STILLHOUSE_KEY"}  # the client's
 class Settings(BaseSettings):
     """Frozen; a component is given what it needs of it, not the whole."""
 
-    model_config = SettingsConfigDict(env_prefix="STILLHOUSE_", frozen=True, extra="ignore")
+    model_config = SettingsConfigDict(
+        env_prefix="STILLHOUSE_", frozen=True, extra="ignore", env_ignore_empty=True
+    )
 
     data_dir: Path = Field(Path("data"), description="Folder where everything lives")
     database_url: str | None = Field(
@@ -30,12 +32,28 @@ class Settings(BaseSettings):
         None, description="Redis that carries hints through Celery; unset: workers poll SQL"
     )
     storage_url: str | None = Field(
-        None, description="Where files live (file://); unset: the data folder"
+        None,
+        description="Where files live: file:///… or s3://bucket/prefix; unset: the data folder",
+    )
+    s3_public_endpoint: str | None = Field(
+        None, description="Address of the object store for users' downloads; unset: as ours"
+    )
+    downloads: Literal["redirect", "stream"] = Field(
+        "redirect", description="Files in S3: by a signed link, or through the API"
+    )
+    cache_bytes: int = Field(
+        50 * GIB, ge=0, description="Files from S3 that a host keeps beside its runs, bytes"
     )
     host: str = Field("127.0.0.1", description="Address to listen on")
     port: int = Field(8000, ge=0, le=65_535, description="Port to listen on")
     auth: Literal["off", "keys"] = Field("off", description='"off" is allowed on loopback only')
-    admin_key_file: Path | None = Field(None, description="The first key (with auth=keys)")
+    admin_key_file: Path | None = Field(
+        None,
+        description="The first key (with auth=keys), made at first start; unset: <data>/admin.key",
+    )
+    secrets_dir: Path | None = Field(
+        None, description="Folder of files that are named and read like these variables"
+    )
     allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
         None, description="Folders that file:// may name, ':' between; unset: <data>/imports"
     )
@@ -65,6 +83,14 @@ class Settings(BaseSettings):
     intake_memory_bytes: int = Field(
         8 * GIB, ge=GIB, description="Address space of the intake child above its libraries, bytes"
     )
+    metrics_port: int | None = Field(
+        None, ge=0, le=65_535, description="A worker's /metrics; unset: none"
+    )
+    metrics_host: str = Field("127.0.0.1", description="Address of a worker's /metrics")
+    alive_file: Path | None = Field(
+        None, description="A worker touches it while it lives, for health checks"
+    )
+    log_format: Literal["text", "json"] = Field("text", description="How a line is logged")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="Least level that is logged"
     )
@@ -116,7 +142,8 @@ def load() -> Settings:
         if name.startswith("STILLHOUSE_") and name not in known:
             close = difflib.get_close_matches(name, known, n=1)
             log.warning("%s is no setting%s", name, f"; is it {close[0]}?" if close else "")
-    return Settings(_env_file=".env")
+    secrets = os.environ.get("STILLHOUSE_SECRETS_DIR")
+    return Settings(_env_file=".env", _secrets_dir=secrets)
 
 
 def explain(error: ValidationError) -> str:

@@ -15,6 +15,8 @@ from sqlalchemy import (
     String,
     Text,
     UniqueConstraint,
+    false,
+    text,
 )
 from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
@@ -24,6 +26,9 @@ from sqlalchemy.types import JSON
 ID = String(40).with_variant(String(40, collation="C"), "postgresql")
 Document = JSON(none_as_null=True).with_variant(JSONB(none_as_null=True), "postgresql")
 Serial = BigInteger().with_variant(Integer(), "sqlite")
+# The line is a handful of runs among all that ever were: its index holds no others.
+_QUEUED = "status = 'queued' AND ready"
+_IN_LINE: Any = {"sqlite_where": text(_QUEUED), "postgresql_where": text(_QUEUED)}
 
 
 class Base(DeclarativeBase):
@@ -168,6 +173,8 @@ class Run(Base):
     fence: Mapped[int] = mapped_column(BigInteger, default=0)
     lease_expires_at: Mapped[float] = mapped_column(Float, default=0.0)
     not_before: Mapped[float] = mapped_column(Float, default=0.0)
+    turn: Mapped[int] = mapped_column(BigInteger, default=0, server_default="0")
+    """Its place in the line among equal priorities: jobs take turns (see `core.line`)."""
     losses: Mapped[int] = mapped_column(Integer, default=0)
     """Times it was lost since it last made progress."""
     lost_step: Mapped[int] = mapped_column(BigInteger, default=0)
@@ -182,7 +189,8 @@ class Run(Base):
     finished_at: Mapped[float | None]
     __table_args__ = (
         UniqueConstraint("slot"),
-        Index("ix_runs_claim", "status", "ready", "priority", "id"),
+        Index("ix_runs_line", "device_kind", "priority", "turn", "id", **_IN_LINE),
+        Index("ix_runs_started", "started_at"),
         Index("ix_runs_lease", "status", "lease_expires_at"),
         Index("ix_runs_job", "job", "id"),
         Index("ix_runs_teacher", "teacher"),
@@ -313,11 +321,25 @@ class Worker(Base):
     name: Mapped[str] = mapped_column(String(128), unique=True)
     status: Mapped[str] = mapped_column(String(16))
     device: Mapped[str] = mapped_column(String(128))
+    kind: Mapped[str] = mapped_column(String(16), default="cpu", server_default="cpu")
+    """cpu or cuda: which runs it may take."""
+    is_draining: Mapped[bool] = mapped_column(default=False, server_default=false())
+    """It finishes what it has and takes nothing new."""
     memory_bytes: Mapped[int] = mapped_column(BigInteger)
     run: Mapped[str | None] = mapped_column(ID)
     software: Mapped[str] = mapped_column(String(64))
     started_at: Mapped[float] = mapped_column(Float)
     last_seen_at: Mapped[float] = mapped_column(Float)
+
+
+class Key(Named, Base):
+    """A key that opens the API. The key itself is nowhere, only its hash."""
+
+    __tablename__ = "keys"
+    sha256: Mapped[str] = mapped_column(String(64))
+    scopes: Mapped[list[Any]]
+    last_used_at: Mapped[float | None]
+    revoked_at: Mapped[float | None]
 
 
 class Network(Base):

@@ -143,7 +143,7 @@ def test_a_process_loads_only_what_it_needs(module: str, strangers: tuple[str, .
 
 def test_the_example_environment_names_every_setting() -> None:
     text = (ROOT / ".env.example").read_text()
-    named = set(re.findall(r"STILLHOUSE_[A-Z_]+(?==)", text))
+    named = set(re.findall(r"STILLHOUSE_[A-Z0-9_]+(?==)", text))
     assert named == {f"STILLHOUSE_{name.upper()}" for name in Settings.model_fields}
 
 

@@ -10,6 +10,7 @@ import sys
 import threading
 from types import FrameType
 
+from core import logs
 from core.queue import QUEUE, make_celery
 from core.settings import load
 from worker import tasks
@@ -30,9 +31,7 @@ def main() -> int:
     )
     arguments = parser.parse_args()
     settings = load()
-    logging.basicConfig(
-        level=settings.log_level, format="%(asctime)s %(levelname)s %(name)s: %(message)s"
-    )
+    logs.configure(settings)
     supervisor = Supervisor(settings)
     if arguments.beside_api:
         threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from starlette.testclient import TestClient
 
-from app import __main__ as program
+from app.commands import serve as program
 from app.main import create_app
 from core import migrate, workers
 from core.settings import Settings
