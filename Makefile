@@ -4,10 +4,10 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test check fix serve bench lock clean
+.PHONY: help setup demo test compose-test images check fix serve bench lock clean
 
 help: ## Say what there is
-	@grep -E '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 setup: $(STAMP) ## Install everything, pinned, into .venv
 
@@ -26,6 +26,12 @@ serve: $(STAMP) ## The service on this machine: http://127.0.0.1:8000, everythin
 
 test: $(STAMP) ## All tests, against servers that they start themselves
 	$(BIN)/python -m pytest $(T)
+
+images: ## Build the images of docker-compose.yml
+	docker compose build api worker
+
+compose-test: $(STAMP) images ## The composed service, from `up` to `down -v`, with docker compose
+	$(BIN)/python -m tests.compose.acceptance
 
 check: $(STAMP) ## Format, lint, types, contracts, docstrings, migrations
 	$(BIN)/ruff format --check --quiet .
@@ -50,6 +56,8 @@ lock: ## Pin the newest versions that pyproject.toml allows, with hashes, into c
 		--output-file constraints.txt pyproject.toml
 	sed -i '/^stillhouse @/d; /^# /d' constraints.txt  # our own path is nobody else's
 	rm -rf .venv-lock
+	$(MAKE) setup
+	$(BIN)/python -m deploy.pins
 
 clean: ## Remove what the targets and the first job made, all but the service's ./data
 	rm -rf .venv .venv-lock demo-data first-job .mypy_cache .ruff_cache .pytest_cache .import_linter_cache

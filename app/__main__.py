@@ -6,13 +6,19 @@ import argparse
 import sys
 
 from pydantic import ValidationError
+from sqlalchemy.exc import DBAPIError
 
-from app.commands import migrate, serve
+from app.commands import backup, init, migrate, restore, serve
 from core import settings as settings_module
+from core.db import trouble
+from stillhouse.errors import StillhouseError
 
 COMMANDS = {
     "serve": (serve, "serve the API, with one worker when no broker is configured (the default)"),
+    "init": (init, "make the secrets of a deployment, and its first key"),
     "migrate": (migrate, "bring database and storage to this version"),
+    "backup": (backup, "back up database and files into a folder"),
+    "restore": (restore, "put a backup into an empty database and its storage"),
 }
 
 
@@ -23,6 +29,12 @@ def main(given: list[str] | None = None) -> int:
         status: int = arguments.run(arguments, settings_module.load())
     except ValidationError as error:
         return _refuse(settings_module.explain(error))
+    except StillhouseError as error:
+        return _refuse(error.detail)
+    except DBAPIError as error:
+        if trouble(error) == "ours":
+            raise
+        return _refuse(f"the database failed, try again: {error.orig}")
     except (ValueError, OSError) as error:
         return _refuse(str(error))
     return status

@@ -2,18 +2,29 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from fastapi import Depends, Query, Request
+from fastapi import BackgroundTasks, Depends, Query, Request
+from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app.census import Census
+from app.doors import ANYBODY, Caller, Doors
+from app.metrics import Metrics
 from app.watch import Watcher
 from core.db import Database
 from core.idempotency import Claim
 from core.queue import Doorbell
 from core.settings import Settings
 from core.storage import Storage
-from stillhouse.errors import SpecInvalid
+from stillhouse.errors import SpecInvalid, Unavailable
+
+_BEARER = HTTPBearer(
+    auto_error=False,
+    scheme_name="key",
+    description="A key of this service (where it runs with STILLHOUSE_AUTH=keys).",
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,20 +36,71 @@ class State:
     storage: Storage
     doorbell: Doorbell
     watcher: Watcher
+    doors: Doors
+    census: Census
+    metrics: Metrics
+    prepared: threading.Event | None
+    """Set when the database is migrated; None: it was when this began."""
 
 
-def state(request: Request) -> State:
+# FastAPI runs what isn't async in a thread, and the way there costs more than these do.
+
+
+async def state(request: Request) -> State:
     """The process's state."""
     return cast(State, request.app.state.stillhouse)
 
 
-def tenant(request: Request) -> str:
+async def caller(
+    request: Request,
+    here: Annotated[State, Depends(state)],
+    shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
+    background: BackgroundTasks,
+) -> Caller:
+    """Whose key the request shows.
+
+    Raises `Unauthorized` or `TooManyAttempts` if keys are asked for and it isn't good;
+    `Unavailable` while nobody can know.
+    """
+    if here.settings.auth == "off":
+        return ANYBODY
+    if here.prepared is not None and not here.prepared.is_set():
+        raise Unavailable("The service is starting; try again.")  # its first key isn't in yet
+    address = request.client.host if request.client else ""
+    found = await here.doors.admit(shown.credentials if shown else None, address)
+    request.scope["stillhouse.key"] = found.key  # for the log
+    if found.key is not None and here.doors.must_note(found.key):
+        background.add_task(here.doors.note_use, found.key)
+    return found
+
+
+async def admit(request: Request, who: Annotated[Caller, Depends(caller)]) -> None:
+    """What stands before every route that isn't open: `read` to look, `submit` to change.
+
+    Raises `ScopeMissing` if the key may not.
+    """
+    who.require("read" if request.method in ("GET", "HEAD") else "submit")
+
+
+async def admit_admin(who: Annotated[Caller, Depends(caller)]) -> None:
+    """What stands before the operator's routes.
+
+    Raises `ScopeMissing` if the key may not.
+    """
+    who.require("admin")
+
+
+async def tenant(who: Annotated[Caller, Depends(caller)]) -> str:
     """Whose objects this request sees. Without keys there is one tenant."""
-    del request
-    return "default"
+    return who.tenant
 
 
-def idempotency(request: Request, whose: Annotated[str, Depends(tenant)]) -> Claim | None:
+async def creator(who: Annotated[Caller, Depends(caller)]) -> str | None:
+    """The key that what is made now is `created_by`."""
+    return who.key
+
+
+async def idempotency(request: Request, whose: Annotated[str, Depends(tenant)]) -> Claim | None:
     """The request's Idempotency-Key, if it has one.
 
     Raises `SpecInvalid` if the key is longer than 255 characters or not printable.
@@ -54,7 +116,7 @@ def idempotency(request: Request, whose: Annotated[str, Depends(tenant)]) -> Cla
     return Claim(tenant=whose, path=request.url.path, key=key, body_sha256=digest)
 
 
-def wait_seconds(request: Request) -> float:
+async def wait_seconds(request: Request) -> float:
     """N of `Prefer: wait=N`, at most 60; 0 without one (RFC 7240 says: ignore what is unknown)."""
     for header in request.headers.getlist("prefer"):
         for preference in header.split(","):
@@ -64,8 +126,12 @@ def wait_seconds(request: Request) -> float:
     return 0.0
 
 
+ADMITTED = Depends(admit)
+ADMIN = Depends(admit_admin)
 StateDep = Annotated[State, Depends(state)]
 Tenant = Annotated[str, Depends(tenant)]
+CallerDep = Annotated[Caller, Depends(caller)]
+Creator = Annotated[str | None, Depends(creator)]
 Idempotency = Annotated[Claim | None, Depends(idempotency)]
 Wait = Annotated[float, Depends(wait_seconds)]
 Limit = Annotated[int, Query(ge=1, le=100)]

@@ -27,7 +27,9 @@ class WorkerProcess:
         self._thread = threading.Thread(target=self._keep, name="worker-keeper", daemon=True)
 
     def start(self) -> None:
-        """Start it and keep it running."""
+        """Start it and keep it running, unless it was stopped already."""
+        if self._stopping.is_set():
+            return
         self._spawn()
         self._thread.start()
 

@@ -9,7 +9,7 @@ from sqlalchemy.orm import Session
 
 from core import migrate
 from core.db import Database
-from core.storage import Storage
+from core.storage import LocalStorage
 from core.tables import Job, JobLabel, Run
 from tests.stage import Stage
 
@@ -35,7 +35,7 @@ def make(database_url: str, folder: Path, *, factor: int) -> Database:
     """
     migrate.upgrade(database_url)
     database = Database(database_url)
-    _make_first(Stage(database, Storage(folder)))
+    _make_first(Stage(database, LocalStorage(folder)))
     if factor > 1:
         with database.write() as session:
             _write_suffixes(session, factor)

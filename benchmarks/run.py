@@ -8,13 +8,14 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import lists, loop, machine, start, status, table, transfer
+from benchmarks import lists, loop, machine, start, status, table, traffic, transfer
 from benchmarks.table import Report
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
     "loop": loop.measure,
     "start": start.measure,
     "status": status.measure,
+    "traffic": traffic.measure,
     "transfer": transfer.measure,
     "lists": lists.measure,
 }

@@ -17,7 +17,7 @@ from benchmarks import memory, table, wire
 from benchmarks.table import Bound, Measured, Report
 from core import files
 from core.db import Database
-from core.storage import Storage
+from core.storage import LocalStorage
 from core.tables import Dataset
 from tests.servers import Service
 
@@ -141,7 +141,7 @@ def _unpublish(service: Service, sha256: str) -> None:
     with database.write() as session:
         files.forget_upload(session, "default", sha256)
     database.close()
-    Storage(service.folder / "storage").delete(sha256)
+    LocalStorage(service.folder / "storage").delete(sha256)
 
 
 def main() -> int:

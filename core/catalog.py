@@ -58,12 +58,15 @@ def get_locked(session: Session, kind: type[T], tenant: str, object_id: str) -> 
     return get(session, kind, tenant, object_id)
 
 
-def create_teacher(session: Session, tenant: str, spec: TeacherSpec) -> Teacher:
+def create_teacher(
+    session: Session, tenant: str, spec: TeacherSpec, *, created_by: str | None = None
+) -> Teacher:
     """Take a teacher in: an intake run for its bytes, or a job that trains it."""
     _require_seen(session, tenant, spec)
     teacher = Teacher(
         id=ids.new("tch"),
         tenant=tenant,
+        created_by=created_by,
         name=spec.name,
         labels=spec.metadata,
         status="validating",
@@ -104,11 +107,14 @@ def _as_sent(spec: TeacherSpec | DatasetSpec) -> dict[str, Any]:
     return dumped
 
 
-def create_dataset(session: Session, tenant: str, spec: DatasetSpec) -> Dataset:
+def create_dataset(
+    session: Session, tenant: str, spec: DatasetSpec, *, created_by: str | None = None
+) -> Dataset:
     """Take a dataset in: an intake run decodes and splits it."""
     dataset = Dataset(
         id=ids.new("ds"),
         tenant=tenant,
+        created_by=created_by,
         name=spec.name,
         labels=spec.metadata,
         status="validating",
@@ -233,7 +239,9 @@ def _train_teacher(session: Session, teacher: Teacher, spec: TeacherSpec) -> Tea
         controls=(),
         seeds=(here.seed,),
     )
-    job = jobs.create(session, teacher.tenant, job_spec, kind="train")
+    job = jobs.create(
+        session, teacher.tenant, job_spec, kind="train", created_by=teacher.created_by
+    )
     teacher.job = job.id
     return teacher
 

@@ -20,6 +20,8 @@ from sqlalchemy.orm import Session
 from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
+_LACKS = ("42P01", "42703")  # PostgreSQL's undefined_table and undefined_column
+
 
 class db_now(ColumnElement[float]):  # noqa: N801  it is written like a SQL function
     """The database's clock, in seconds since 1970. Leases never use a machine's own clock."""
@@ -59,14 +61,25 @@ class Database:
         with Session(self._writer, expire_on_commit=False) as session, session.begin():
             yield session
 
+    @contextmanager
+    def snapshot(self) -> Iterator[Connection]:
+        """A reading transaction that sees one moment of the database, however long it lasts."""
+        engine = self.engine
+        if not self.is_sqlite:  # there, every transaction is one
+            engine = engine.execution_options(isolation_level="REPEATABLE READ")
+        with engine.connect() as connection, connection.begin():
+            yield connection
+
     def close(self) -> None:
         """Drop all connections."""
         self.engine.dispose()
 
 
-def trouble(error: DBAPIError) -> Literal["away", "full", "ours"]:
-    """Whether a database's error passes by itself, needs room, or is a defect of ours."""
+def trouble(error: DBAPIError) -> Literal["away", "full", "behind", "ours"]:
+    """Whether an error passes by itself, needs room or a migration, or is a defect of ours."""
     text = str(error.orig).lower()
+    if getattr(error.orig, "sqlstate", None) in _LACKS or "no such " in text:
+        return "behind"
     if "disk is full" in text or "no space left" in text:
         return "full"
     is_operational = isinstance(error, OperationalError)

@@ -5,20 +5,33 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from sqlalchemy import delete, exists, select
+from sqlalchemy import delete, exists, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.tables import Conversion, File, FileUse
+from core.tables import Conversion, Dataset, File, FileUse, Teacher
+
+BACKUP = "backup"
+"""The owner of what backups hold."""
+_UNSYNCHRONIZED = {"synchronize_session": False}
 
 
 def note(session: Session, sha256: str, size: int) -> None:
-    """Record that a file is in the storage; an old one becomes young again.
+    """Record that a file is in the storage, or will be; an old one becomes young again.
 
-    Its row stays locked until the transaction ends, so that it isn't collected meanwhile.
+    Its row stays locked until the transaction ends, so that it isn't collected meanwhile. Who
+    notes a file before its bytes are there must `use` it, too.
     """
     row = {"sha256": sha256, "bytes": size, "touched_at": time.time()}
-    _write(session, File, row, key=["sha256"], anew="touched_at")
+    _write(session, File, row, key=["sha256"], anew=["touched_at", "bytes"])
+
+
+def note_strays(session: Session, hashes: list[str]) -> None:
+    """Record bytes that are in no book, as old: unless somebody uses them, `collect` takes them."""
+    missing = set(hashes) - known(session, hashes)
+    rows = [{"sha256": sha256, "bytes": 0, "touched_at": 0.0} for sha256 in sorted(missing)]
+    if rows:
+        session.execute(_insert(session, File).values(rows).on_conflict_do_nothing())
 
 
 def known(session: Session, hashes: list[str]) -> set[str]:
@@ -29,7 +42,7 @@ def known(session: Session, hashes: list[str]) -> set[str]:
 def use(session: Session, sha256: str, owner: str, role: str) -> None:
     """Record that `owner` needs a file, or needs it still."""
     row = {"sha256": sha256, "owner": owner, "role": role, "created_at": time.time()}
-    _write(session, FileUse, row, key=["sha256", "owner", "role"], anew="created_at")
+    _write(session, FileUse, row, key=["sha256", "owner", "role"], anew=["created_at"])
 
 
 def release(session: Session, owner: str, *, role: str | None = None) -> None:
@@ -39,10 +52,18 @@ def release(session: Session, owner: str, *, role: str | None = None) -> None:
 
 
 def forget(session: Session, sha256: str, owner: str) -> bool:
-    """`owner` needs this file no longer; true when nobody does, and the bytes may go."""
+    """`owner` needs this file no longer; true when nobody does: the next `collect` takes it."""
     session.execute(delete(FileUse).where(FileUse.owner == owner, FileUse.sha256 == sha256))
-    gone = delete(File).where(File.sha256 == sha256, ~_needed()).returning(File.sha256)
-    return session.scalars(gone).one_or_none() is not None
+    # Locked before it's looked whether anybody needs it: a use that is being written is seen.
+    session.execute(select(File.sha256).where(File.sha256 == sha256).with_for_update())
+    aged = (
+        update(File)
+        .where(File.sha256 == sha256, ~_needed())
+        .values(touched_at=0.0)
+        .returning(File.sha256)
+    )
+    found = session.scalars(aged, execution_options=_UNSYNCHRONIZED).one_or_none()
+    return found is not None
 
 
 def forget_upload(session: Session, tenant: str, sha256: str) -> None:
@@ -70,9 +91,13 @@ def uploaded(session: Session, tenant: str, sha256: str) -> bool:
 
 
 def named_by(session: Session, tenant: str, sha256: str) -> list[str]:
-    """Ids of the objects whose specs name this upload."""
-    del tenant  # an object's id is shown only to the tenant whose upload this is
-    query = select(FileUse.owner).where(FileUse.sha256 == sha256, FileUse.role == "source")
+    """Ids of the tenant's objects whose specs name this upload; others may have sent it, too."""
+    owned = union_all(
+        *(select(kind.id).where(kind.tenant == tenant) for kind in (Teacher, Dataset))
+    )
+    query = select(FileUse.owner).where(
+        FileUse.sha256 == sha256, FileUse.role == "source", FileUse.owner.in_(owned)
+    )
     return sorted(session.scalars(query))
 
 
@@ -109,6 +134,18 @@ def expire_uploads(session: Session, older_than: float) -> None:
     )
 
 
+def hold(session: Session, hashes: list[str], name: str) -> None:
+    """Keep files from being collected while a backup of this name copies them."""
+    now = time.time()
+    rows = [{"sha256": each, "owner": BACKUP, "role": name, "created_at": now} for each in hashes]
+    session.execute(_insert(session, FileUse).values(rows))
+
+
+def expire_holds(session: Session, older_than: float) -> None:
+    """Forget what backups held that died before they let it go."""
+    session.execute(delete(FileUse).where(FileUse.owner == BACKUP, FileUse.created_at < older_than))
+
+
 def collect(session: Session, *, untouched_since: float, limit: int = 200) -> list[str]:
     """Take out of the books the files that nobody needs; the caller then deletes the bytes."""
     idle = (File.touched_at < untouched_since, ~_needed())
@@ -132,13 +169,18 @@ def _needed() -> Any:
 
 
 def _write(
-    session: Session, table: type[File | FileUse], row: dict[str, Any], *, key: list[str], anew: str
-) -> None:
-    """Insert a row, or give the one that is there a new time; safe against a twin at work."""
-    dialect = session.get_bind().dialect.name
-    insert: Any = sqlite.insert if dialect == "sqlite" else postgresql.insert
-    written = insert(table).values(row)
-    session.execute(
-        written.on_conflict_do_update(index_elements=key, set_={anew: row[anew]}),
-        execution_options={"synchronize_session": False},
+    session: Session, table: type[File | FileUse], row: dict[str, Any], *, key: list[str],
+    anew: list[str],
+) -> None:  # fmt: skip
+    """Insert a row, or renew the one that is there; safe against a twin at work."""
+    written = (
+        _insert(session, table)
+        .values(row)
+        .on_conflict_do_update(index_elements=key, set_={name: row[name] for name in anew})
     )
+    session.execute(written, execution_options=_UNSYNCHRONIZED)
+
+
+def _insert(session: Session, table: type[File | FileUse]) -> Any:
+    dialect = session.get_bind().dialect.name
+    return (sqlite.insert if dialect == "sqlite" else postgresql.insert)(table)

@@ -37,7 +37,14 @@ STATUSES = ("queued", "preparing", "running", "paused", "cancelling", *TERMINAL)
 Kind = Literal["distill", "train"]
 
 
-def create(session: Session, tenant: str, spec: JobSpec, *, kind: Kind = "distill") -> Job:
+def create(
+    session: Session,
+    tenant: str,
+    spec: JobSpec,
+    *,
+    kind: Kind = "distill",
+    created_by: str | None = None,
+) -> Job:
     """A job with all its runs.
 
     Raises `ReferenceNotFound` if it names what isn't there; `ReferenceRejected` if it names
@@ -49,6 +56,7 @@ def create(session: Session, tenant: str, spec: JobSpec, *, kind: Kind = "distil
     job = Job(
         id=ids.new("job"),
         tenant=tenant,
+        created_by=created_by,
         kind=kind,
         name=spec.name,
         labels=dict(spec.metadata),
@@ -79,7 +87,8 @@ def input_changed(session: Session, *, teacher: str = "", dataset: str = "") -> 
         Job.resolved.is_(None),
         (Job.teacher == teacher) if teacher else (Job.dataset == dataset),
     )
-    for job in session.scalars(waiting.with_for_update()):
+    # In one order wherever several jobs are locked, so that no two wait for each other.
+    for job in session.scalars(waiting.order_by(Job.id).with_for_update()):
         _go_on(session, job)
 
 
@@ -114,13 +123,9 @@ def cancel(session: Session, job: Job) -> Job:
 
 def set_priority(session: Session, job: Job, priority: int) -> None:
     """Move a job in the queue; runs that are at work stay at work."""
+    device = _device(job)
+    runs.move(session, job.id, device_kind=device, before=job.priority, after=priority)
     job.priority = priority
-    session.execute(
-        update(Run)
-        .where(Run.job == job.id, Run.status == "queued")
-        .values(priority=priority)
-        .execution_options(synchronize_session=False)
-    )
 
 
 def require_over(job: Job) -> Job:
@@ -144,18 +149,20 @@ def run_claimed(session: Session, job: Job, run: Run) -> None:
     job.version += 1
 
 
-def prepared(session: Session, job: Job, result: dict[str, Any]) -> None:
-    """The prepare run found nothing wrong: training may begin."""
+def prepared(session: Session, job: Job, result: dict[str, Any], *, device: str) -> None:
+    """The prepare run found nothing wrong on a kind of device: training may begin there."""
     resolved = ResolvedJob.model_validate(job.resolved)
-    precision = result.get("precision", "fp32")
     if resolved.training.precision == "auto":
-        training = resolved.training.model_copy(update={"precision": precision})
+        precision = {"precision": result.get("precision", "fp32")}
+        training = resolved.training.model_copy(update=precision)
         resolved = resolved.model_copy(update={"training": training})
-        job.resolved = resolved.model_dump(mode="json")
+    # Arms are compared on one kind of device, and the same bytes come from one kind only.
+    resources = resolved.resources.model_copy(update={"device": device})
+    job.resolved = resolved.model_copy(update={"resources": resources}).model_dump(mode="json")
     job.prepared = result
     job.status, job.training_at = "running", time.time()
     job.version += 1
-    runs.make_ready(session, job.id, "train")
+    _make_ready(session, job, "train")
     events.add(session, job.id, "running", "Training may begin.")
 
 
@@ -176,7 +183,7 @@ def run_ended(session: Session, job: Job, run: Run) -> None:
             return
     left = [each for each in runs.of_job(session, job.id, kind="train") if _is_open(each)]
     if run.kind == "train" and not left:
-        runs.make_ready(session, job.id, "report")
+        _make_ready(session, job, "report")
     job.version += 1
 
 
@@ -278,7 +285,7 @@ def _go_on(session: Session, job: Job) -> None:
         fail(session, job, error_of(error))
         return
     job.version += 1
-    runs.make_ready(session, job.id, "prepare")
+    _make_ready(session, job, "prepare")
 
 
 def error_of(error: StillhouseError) -> dict[str, Any]:
@@ -287,6 +294,16 @@ def error_of(error: StillhouseError) -> dict[str, Any]:
         return error.as_dict()
     shown = {"code": error.code, "detail": error.detail}
     return shown | ({"field": error.field} if error.field else {})
+
+
+def _make_ready(session: Session, job: Job, kind: str) -> None:
+    device = _device(job)
+    runs.make_ready(session, job.id, kind, priority=job.priority, device_kind=device)
+
+
+def _device(job: Job) -> str:
+    """The kind of device that it is for, or "auto" while no worker has begun with it."""
+    return str((job.resolved or job.spec).get("resources", {}).get("device", "auto"))
 
 
 def _hopeless(session: Session, job: Job, run: Run) -> bool:

@@ -6,13 +6,16 @@ fence closed changes nothing and says so: the run belongs to somebody else.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import catalog, events, files, jobs, runs, students
+from core import catalog, events, files, jobs, line, runs, students, workers
+from core.line import Entry
 from core.tables import Dataset, Job, Run, Teacher
 
 MAX_LOSSES = 5
@@ -32,22 +35,39 @@ class Lease:
 def take(
     session: Session, *, worker: str, device: str, devices: tuple[str, ...], lease_seconds: float
 ) -> Lease | None:
-    """Claim the first run in line; None if there is none.
+    """Claim the first run in line; None if there is none, or the worker drains.
 
-    Its job is locked first, as wherever a queued run is changed: two transactions that
-    lock in different orders would wait for each other.
+    A run's job is locked first, as wherever a queued run is changed: two transactions that
+    lock in different orders would wait for each other. For the same reason nothing of a try
+    that failed is held while the next one waits. A job that somebody else has locked is passed
+    over; it is waited for only when there is no other.
     """
-    while (first := runs.first_in_line(session, devices)) is not None:
-        job = _locked(session, first.job)
-        run = runs.claim(
-            session, first.run, worker=worker, device=device, devices=devices,
-            lease_seconds=lease_seconds,
-        )  # fmt: skip
-        if run is not None:
-            if job is not None:
-                jobs.run_claimed(session, job, run)
-            return Lease(run=run, fence=run.fence, lease_seconds=lease_seconds)
+    if workers.is_draining(session, worker):
+        return None
+    claim = partial(
+        runs.claim, session, worker=worker, device=device, devices=devices,
+        lease_seconds=lease_seconds,
+    )  # fmt: skip
+    while first := line.front(session, devices):
+        for entry, waits in (*((each, False) for each in first), (first[0], True)):
+            with session.begin_nested() as attempt:
+                run = _claimed(session, entry, claim, waits=waits)
+                if run is not None:
+                    return Lease(run=run, fence=run.fence, lease_seconds=lease_seconds)
+                attempt.rollback()
     return None
+
+
+def _claimed(
+    session: Session, entry: Entry, claim: Callable[[str], Run | None], *, waits: bool
+) -> Run | None:
+    job = _locked(session, entry.job, skip_locked=not waits)
+    if job is None and entry.job is not None:
+        return None
+    run = claim(entry.run)
+    if run is not None and job is not None:
+        jobs.run_claimed(session, job, run)
+    return run
 
 
 def beat(session: Session, lease: Lease, progress: runs.Progress | None) -> Order:
@@ -152,7 +172,8 @@ def expire(session: Session, *, worker: str | None = None) -> int:
         .limit(100)
         .with_for_update(skip_locked=True)
     ).all()
-    for run in found:
+    # Their jobs are locked in one order wherever several are: no two wait for each other.
+    for run in sorted(found, key=lambda run: (run.job or "", run.id)):
         if not _ended_with_its_job(session, run):
             _lose(session, run, "Its worker fell silent.")
     return len(found)
@@ -215,7 +236,7 @@ def _publish(
     if run.kind == "intake":
         _publish_intake(session, run, result, listed)
     elif job is not None and run.kind == "prepare":
-        jobs.prepared(session, job, result)
+        jobs.prepared(session, job, result, device=str(run.device))
     elif job is not None and run.kind == "train":
         students.add(session, job, run, result, listed)
     elif job is not None and run.kind == "report":
@@ -276,7 +297,8 @@ def _job(session: Session, run: Run) -> Job | None:
     return _locked(session, run.job)
 
 
-def _locked(session: Session, job: str | None) -> Job | None:
+def _locked(session: Session, job: str | None, *, skip_locked: bool = False) -> Job | None:
     if job is None:
         return None
-    return session.scalars(select(Job).where(Job.id == job).with_for_update()).one_or_none()
+    query = select(Job).where(Job.id == job).with_for_update(skip_locked=skip_locked)
+    return session.scalars(query).one_or_none()

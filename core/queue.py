@@ -7,13 +7,15 @@ that look is the outbox, so a dead or flushed broker costs that delay and no mor
 from __future__ import annotations
 
 import logging
-import queue as queues
 import threading
 
 from celery import Celery
+from kombu.common import Broadcast
 
 TASK = "worker.look"
 QUEUE = "stillhouse"
+PAUSE_SECONDS = 0.05  # what is asked for meanwhile is one ring
+CLOSE_SECONDS = 3.0
 EXPIRES_SECONDS = 300  # an old hint says nothing: the look into SQL has happened meanwhile
 
 log = logging.getLogger(__name__)
@@ -28,9 +30,17 @@ def make_celery(broker_url: str) -> Celery:
         task_serializer="json",
         accept_content=["json"],  # a pickle in the broker would be code
         task_default_queue=QUEUE,
+        # Every worker hears every hint: one that is busy would swallow what an idle one waits for.
+        task_queues=[Broadcast(QUEUE)],
         worker_prefetch_multiplier=1,
         broker_connection_retry_on_startup=True,
-        broker_transport_options={"socket_connect_timeout": 2, "socket_keepalive": True},
+        broker_connection_max_retries=None,  # a broker may come after hours; 100 tries would end
+        broker_transport_options={
+            "socket_connect_timeout": 2,
+            "socket_timeout": 5,  # a broker that hangs must not hang who rings
+            "socket_keepalive": True,
+            "health_check_interval": 10,  # a consumer whose broker fell silent connects anew
+        },
         broker_connection_timeout=2,
         worker_send_task_events=False,
     )
@@ -38,32 +48,45 @@ def make_celery(broker_url: str) -> Celery:
 
 
 class Doorbell:
-    """Rings workers from a thread of its own, so that no request waits for the broker."""
+    """Rings all workers from a thread of its own, so that no request waits for the broker."""
 
     def __init__(self, broker_url: str | None) -> None:
         self._celery = make_celery(broker_url) if broker_url else None
-        self._rings: queues.SimpleQueue[int] = queues.SimpleQueue()
+        self._asked, self._closing = threading.Event(), threading.Event()
+        self._thread = threading.Thread(target=self._serve, name="doorbell", daemon=True)
         self.is_reachable: bool | None = None
         """Whether the last ring got through; None before the first and without a broker."""
         if self._celery is not None:
-            threading.Thread(target=self._serve, name="doorbell", daemon=True).start()
+            self._thread.start()
 
-    def ring(self, times: int = 1) -> None:
-        """Wake up to this many workers; returns at once and never fails."""
-        if self._celery is not None and times > 0:
-            self._rings.put(times)
+    def ring(self) -> None:
+        """Wake the workers; returns at once and never fails."""
+        self._asked.set()
+
+    def close(self) -> None:
+        """Ring once more, for what this process gave back, and end."""
+        self._closing.set()
+        self._asked.set()
+        if self._celery is not None:
+            self._thread.join(CLOSE_SECONDS)
 
     def _serve(self) -> None:
-        while True:
-            times = self._rings.get()
-            for _ in range(times):
-                self._send()
+        is_last = False
+        while not is_last:
+            self._asked.wait()
+            self._asked.clear()
+            is_last = self._closing.is_set()
+            self._send()
+            self._closing.wait(PAUSE_SECONDS)
 
     def _send(self) -> None:
         if self._celery is None:
             return
         try:
-            self._celery.send_task(TASK, expires=EXPIRES_SECONDS, retry=False)
+            bell = Broadcast(QUEUE)
+            self._celery.send_task(
+                TASK, queue=bell, declare=[bell.exchange], expires=EXPIRES_SECONDS, retry=False
+            )
         except Exception as error:  # noqa: BLE001  whatever the broker's trouble, SQL has the job
             log.warning("the broker is away, workers will find the run by polling: %s", error)
             self.is_reachable = False

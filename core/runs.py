@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from itertools import product
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, and_, case, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
-from core import ids
+from core import ids, line
 from core.db import db_now
 from core.tables import Checkpoint, LogChunk, Metric, Run
 from stillhouse.spec import ResolvedJob
@@ -34,14 +35,6 @@ class Progress:
     step: int
     steps: int
     epoch: int
-
-
-@dataclass(frozen=True, slots=True)
-class InLine:
-    """A run that can be claimed, and its job."""
-
-    run: str
-    job: str | None
 
 
 def add_intake(
@@ -62,62 +55,81 @@ def add_intake(
     return run
 
 
-def add_estimate(session: Session, tenant: str, spec: dict[str, Any]) -> Run:
+def add_estimate(session: Session, tenant: str, spec: ResolvedJob) -> Run:
     """A run that answers an estimate; it belongs to nothing and is removed when answered."""
     run_id = ids.new("run")
     run = Run(
-        id=run_id, tenant=tenant, kind="estimate", spec=spec, slot=f"{run_id}/estimate",
+        id=run_id,
+        tenant=tenant,
+        kind="estimate",
+        spec=spec.model_dump(mode="json"),
+        slot=f"{run_id}/estimate",
+        device_kind=spec.resources.device,
         priority=1001,
-    )  # fmt: skip
+    )
     session.add(run)
     return run
 
 
 def add_for_job(session: Session, tenant: str, job: str, spec: ResolvedJob, *, ready: bool) -> None:
-    """All runs of a job: one prepares, one trains each student, arm and seed, one reports."""
-    shared = {
-        "tenant": tenant,
-        "job": job,
-        "priority": spec.priority,
-        "device_kind": spec.resources.device,
-    }
+    """All runs of a job: one prepares, one trains each student, arm and seed, one reports.
+
+    Only the first is in line, if the job is ready. The others' `turn` is, until they join it,
+    their place among those that join it together.
+    """
+    device = spec.resources.device
+    shared = {"tenant": tenant, "job": job, "priority": spec.priority, "device_kind": device}
     session.add(
-        Run(id=ids.new("run"), kind="prepare", slot=f"{job}/prepare", ready=ready, **shared)
+        Run(
+            id=ids.new("run"),
+            kind="prepare",
+            slot=f"{job}/prepare",
+            ready=ready,
+            turn=line.now(session, device, spec.priority) if ready else 0,
+            **shared,
+        )
     )
-    for student in spec.students:
-        for arm in spec.arms:
-            for seed in spec.seed_list:
-                session.add(
-                    Run(
-                        id=ids.new("run"),
-                        kind="train",
-                        student=student.name,
-                        arm=arm,
-                        seed=seed,
-                        slot=f"{job}/train/{student.name}/{arm}///{seed}",
-                        ready=False,
-                        **shared,
-                    )
-                )
+    trained = product(spec.students, spec.arms, spec.seed_list)
+    for turn, (student, arm, seed) in enumerate(trained, start=1):
+        session.add(
+            Run(
+                id=ids.new("run"),
+                kind="train",
+                student=student.name,
+                arm=arm,
+                seed=seed,
+                slot=f"{job}/train/{student.name}/{arm}///{seed}",
+                ready=False,
+                turn=turn,
+                **shared,
+            )
+        )
     session.add(Run(id=ids.new("run"), kind="report", slot=f"{job}/report", ready=False, **shared))
     session.flush()
 
 
-def make_ready(session: Session, job: str, kind: str) -> None:
-    """Let a job's runs of a kind be claimed."""
-    for run in session.scalars(
-        select(Run).where(Run.job == job, Run.kind == kind, Run.status == "queued", ~Run.ready)
-    ):
-        run.ready = True
+def make_ready(session: Session, job: str, kind: str, *, priority: int, device_kind: str) -> None:
+    """Let a job's runs of a kind join the line behind the turn that is served."""
+    session.execute(
+        update(Run)
+        .where(Run.job == job, Run.kind == kind, Run.status == "queued", ~Run.ready)
+        .values(
+            ready=True,
+            device_kind=device_kind,
+            turn=Run.turn + line.now(session, device_kind, priority),
+        )
+        .execution_options(synchronize_session=False)
+    )
 
 
-def claimable(devices: tuple[str, ...]) -> ColumnElement[bool]:
-    """What may be claimed for these device kinds: "auto", "cpu", "cuda", or "host" (intake)."""
-    return and_(
-        Run.status == "queued",
-        Run.ready,
-        Run.not_before <= db_now(),
-        Run.device_kind.in_(devices),
+def move(session: Session, job: str, *, device_kind: str, before: int, after: int) -> None:
+    """Let a job's runs go over to the line of another priority, as far behind its turn."""
+    shift = line.now(session, device_kind, after) - line.now(session, device_kind, before)
+    session.execute(
+        update(Run)
+        .where(Run.job == job, Run.status == "queued")
+        .values(priority=after, turn=Run.turn + case((Run.ready, shift), else_=0))
+        .execution_options(synchronize_session=False)
     )
 
 
@@ -126,29 +138,11 @@ def expired() -> ColumnElement[bool]:
     return and_(Run.status == "running", Run.lease_expires_at < db_now())
 
 
-def anything_to_do(session: Session, devices: tuple[str, ...]) -> bool:
+def anything_to_do(session: Session, kinds: tuple[str, ...]) -> bool:
     """Whether a claim could succeed or a lease has run out. Only reads."""
-    # Two questions, each an index look-up: in one WHERE they would read all runs ever made.
-    found = or_(exists().where(claimable(devices)), exists().where(expired()))
+    # Questions of their own, each an index look-up: one WHERE would read all runs ever made.
+    found = or_(line.is_waiting(kinds), exists().where(expired()))
     return bool(session.scalar(select(found)))
-
-
-def waiting(session: Session, devices: tuple[str, ...], *, at_most: int) -> int:
-    """How many runs a worker could claim now, counted up to a limit."""
-    return len(session.scalars(select(Run.id).where(claimable(devices)).limit(at_most)).all())
-
-
-def first_in_line(session: Session, devices: tuple[str, ...]) -> InLine | None:
-    """The run that is claimed next; None if there is none."""
-    # No index runs down in priority and up in ids; one step to each end of it does, at any length.
-    highest = select(Run.priority).where(claimable(devices)).order_by(Run.priority.desc()).limit(1)
-    found = session.execute(
-        select(Run.id, Run.job)
-        .where(claimable(devices), Run.priority == highest.scalar_subquery())
-        .order_by(Run.id)
-        .limit(1)
-    ).one_or_none()
-    return None if found is None else InLine(run=found.id, job=found.job)
 
 
 def claim(
@@ -158,7 +152,7 @@ def claim(
     """Take the lease of a run by compare-and-set; None if somebody else was faster."""
     return session.scalars(
         update(Run)
-        .where(Run.id == run_id, claimable(devices))
+        .where(Run.id == run_id, line.claimable(devices))
         .values(
             status="running",
             fence=Run.fence + 1,

@@ -51,6 +51,9 @@ class Settings(BaseSettings):
         None,
         description="The first key (with auth=keys), made at first start; unset: <data>/admin.key",
     )
+    metrics_key_file: Path | None = Field(
+        None, description="A key that reads /metrics (with auth=keys), made at first start"
+    )
     secrets_dir: Path | None = Field(
         None, description="Folder of files that are named and read like these variables"
     )
@@ -106,20 +109,6 @@ class Settings(BaseSettings):
     def database(self) -> str:
         """The database's URL."""
         return self.database_url or f"sqlite:///{self.data_dir.resolve() / 'stillhouse.db'}"
-
-    @property
-    def storage_root(self) -> Path:
-        """The folder that holds files by hash.
-
-        Raises:
-            ValueError: if STILLHOUSE_STORAGE_URL isn't a file:// URL.
-        """
-        if self.storage_url is None:
-            return self.data_dir.resolve() / "storage"
-        if not self.storage_url.startswith("file:///"):
-            message = f"STILLHOUSE_STORAGE_URL must be file:///…; {self.storage_url!r} is not"
-            raise ValueError(message)
-        return Path(self.storage_url.removeprefix("file://"))
 
     @property
     def roots(self) -> tuple[Path, ...]:

@@ -23,6 +23,7 @@ def add(
     student = Student(
         id=ids.new("stu"),
         tenant=job.tenant,
+        created_by=job.created_by,
         name=str(run.student),
         job=job.id,
         teacher=job.teacher,

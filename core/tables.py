@@ -190,7 +190,8 @@ class Run(Base):
     __table_args__ = (
         UniqueConstraint("slot"),
         Index("ix_runs_line", "device_kind", "priority", "turn", "id", **_IN_LINE),
-        Index("ix_runs_started", "started_at"),
+        Index("ix_runs_line_of_job", "job", "turn", "id", **_IN_LINE),
+        Index("ix_runs_started", "device", "priority", "started_at"),
         Index("ix_runs_lease", "status", "lease_expires_at"),
         Index("ix_runs_job", "job", "id"),
         Index("ix_runs_teacher", "teacher"),
@@ -297,9 +298,9 @@ class FileUse(Base):
     __tablename__ = "file_uses"
     sha256: Mapped[str] = mapped_column(String(64), primary_key=True)
     owner: Mapped[str] = mapped_column(String(80), primary_key=True)
-    """`upload:<tenant>`, or the id of a teacher, dataset, student or run."""
+    """`upload:<tenant>`, `backup`, or the id of a teacher, dataset, student or run."""
     role: Mapped[str] = mapped_column(String(16), primary_key=True)
-    """upload, source (what a user's spec names), or content (what we made)."""
+    """upload, source (what a user's spec names), content (what we made), or a backup's name."""
     created_at: Mapped[float] = mapped_column(Float, default=time.time)
     __table_args__ = (Index("ix_file_uses_owner", "owner"),)
 

@@ -10,6 +10,7 @@ from sqlalchemy.orm import Session
 
 from core import ids
 from core.tables import Network, Worker
+from stillhouse.errors import NotFound
 
 FORGOTTEN_SECONDS = 7 * 86_400
 UNSEEN_SECONDS = 3_600  # longer than a lease: a worker isn't alive before it says so
@@ -22,7 +23,7 @@ def enrol(session: Session, *, name: str, device: str, memory_bytes: int, softwa
     if worker is None:
         worker = Worker(id=ids.new("wrk"), name=name)
         session.add(worker)
-    worker.status, worker.run = "ready", None
+    worker.status, worker.run, worker.is_draining = "ready", None, False
     worker.device, worker.memory_bytes, worker.software = device, memory_bytes, software
     worker.started_at, worker.last_seen_at = now, now - UNSEEN_SECONDS
     session.flush()
@@ -39,14 +40,46 @@ def seen(session: Session, worker_id: str, *, status: str, run: str | None) -> N
     )
 
 
-def describe(session: Session, worker_id: str, *, device: str, memory_bytes: int) -> None:
-    """Record what a worker's device is, once its trainer has looked."""
+def describe(
+    session: Session, worker_id: str, *, kind: str, device: str, memory_bytes: int
+) -> None:
+    """Record what a worker's device is, once its trainer has looked; its kind is cpu or cuda."""
     session.execute(
         update(Worker)
         .where(Worker.id == worker_id)
-        .values(device=device, memory_bytes=memory_bytes)
+        .values(kind=kind, device=device, memory_bytes=memory_bytes)
         .execution_options(synchronize_session=False)
     )
+
+
+def drain(session: Session, worker_id: str) -> Worker:
+    """Let a worker take nothing new until it's started again; what it has it finishes.
+
+    Raises `NotFound` if there is no such worker.
+    """
+    worker = _existing(session, worker_id)
+    worker.is_draining = True
+    return worker
+
+
+def undrain(session: Session, worker_id: str) -> Worker:
+    """Let a draining worker go on; raises what `drain` does."""
+    worker = _existing(session, worker_id)
+    worker.is_draining = False
+    return worker
+
+
+def _existing(session: Session, worker_id: str) -> Worker:
+    worker = session.get(Worker, worker_id, with_for_update=True)
+    if worker is None:
+        raise NotFound(f"There is no worker '{worker_id[:64]}'; GET /v1/workers lists them.")
+    return worker
+
+
+def is_draining(session: Session, worker_id: str) -> bool:
+    """Whether a worker may take nothing; who drains it waits for the claim that asks this."""
+    query = select(Worker.is_draining).where(Worker.id == worker_id)
+    return bool(session.scalar(query.with_for_update(read=True)))
 
 
 def leave(session: Session, worker_id: str) -> None:
@@ -61,8 +94,9 @@ def leave(session: Session, worker_id: str) -> None:
 
 def status_of(worker: Worker, *, lost_after_seconds: float) -> str:
     """ready, busy, draining, or lost: silent for longer than a lease."""
-    silent = worker.last_seen_at < alive_since(lost_after_seconds)
-    return "lost" if silent else worker.status
+    if worker.last_seen_at < alive_since(lost_after_seconds):
+        return "lost"
+    return "draining" if worker.is_draining else worker.status
 
 
 def forget_old(session: Session) -> None:

@@ -228,6 +228,36 @@ class Client:
             self._connection, found, into, progress=progress, checking=checking
         )
 
+    # Keys
+
+    def create_key(self, spec: Mapping[str, Any], *, idempotency_key: str | None = None) -> Json:
+        """Makes a key by `name`, `scopes`, `tenant`, `metadata`: the answer's `key`, shown once."""
+        return self._create("/v1/keys", spec, idempotency_key)
+
+    def keys(self) -> Iterator[Json]:
+        """All keys, newest first, without their secrets."""
+        return self._list("/v1/keys")
+
+    def revoke_key(self, key: str) -> None:
+        """Shuts a key out, for good."""
+        self._connection.send("DELETE", wire.path(key))
+
+    # Workers
+
+    def workers(self) -> Iterator[Json]:
+        """The workers, newest first, with what each is doing."""
+        return self._list("/v1/workers")
+
+    def drain(self, worker: str) -> Json:
+        """Lets a worker finish what it has and take nothing new, until it's started again."""
+        answer: Json = self._connection.send("POST", f"{wire.path(worker)}/drain").json()
+        return answer
+
+    def undrain(self, worker: str) -> Json:
+        """Lets a draining worker go on."""
+        answer: Json = self._connection.send("DELETE", f"{wire.path(worker)}/drain").json()
+        return answer
+
     def version(self) -> Json:
         """The service's version."""
         return self._get("/v1/version")

@@ -48,8 +48,7 @@ class Connection:
             base_url=self.base_url,
             headers={"Authorization": f"Bearer {key}"} if key else {},
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
-            # A proxy can't reach this machine's loopback.
-            trust_env=not _is_loopback(_host(self.base_url)),
+            trust_env=_trusts_proxy(self.base_url),
         )
 
     def close(self) -> None:
@@ -91,11 +90,28 @@ class Connection:
 
     @contextmanager
     def stream(self, path: str, *, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
-        """One GET whose body is read by the caller; call it inside `persist`."""
+        """One GET whose body is read by the caller; call it inside `persist`.
+
+        A service whose files lie in an object store answers with a link to there.
+        """
         with self._http.stream("GET", path, headers=headers) as response:
-            if not response.is_success:
-                response.read()
-            yield self._accepted(response)
+            if not response.has_redirect_location:
+                yield self._begun(response)
+                return
+            link = response.headers["Location"]
+        self._answered = True
+        with self._stream_elsewhere(link, headers) as response:
+            yield self._begun(response)
+
+    @contextmanager
+    def _stream_elsewhere(self, link: str, headers: Mapping[str, str]) -> Iterator[httpx.Response]:
+        """One GET at another host, which gets no key and can't know our ETag."""
+        asked = {name: value for name, value in headers.items() if name != "If-Range"}
+        with (
+            httpx.Client(timeout=self._http.timeout, trust_env=_trusts_proxy(link)) as http,
+            http.stream("GET", link, headers=asked) as response,
+        ):
+            yield response
 
     def persist(self, attempt: Callable[[], T], *, position: Callable[[], int] = lambda: 0) -> T:
         """Calls `attempt` until it returns, or raises what the service answered.
@@ -138,9 +154,21 @@ class Connection:
         self._answered = True
         return response if response.status_code == 304 else response.raise_for_status()
 
+    def _begun(self, response: httpx.Response) -> httpx.Response:
+        """A success whose body is still to come; what is none is read and raised."""
+        if not response.is_success:
+            response.read()
+        return self._accepted(response)
+
     def _named(self, error: httpx.HTTPError) -> errors.StillhouseError:
         if isinstance(error, httpx.HTTPStatusError):
             return problem.error_of(error.response)
+        if (elsewhere := _origin(error.request.url)) != _origin(httpx.URL(self.base_url)):
+            return errors.Unavailable(
+                f"{elsewhere}, where the service keeps its files, can't be read from here "
+                f"({error or type(error).__name__}). On the service, set "
+                "STILLHOUSE_S3_PUBLIC_ENDPOINT to its address, or STILLHOUSE_DOWNLOADS=stream."
+            )
         if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout):
             return errors.Unavailable(
                 f"Nothing answers at {self.base_url}; start the service there, "
@@ -170,6 +198,15 @@ def _retry_after(response: httpx.Response) -> float:
         return max(0.0, float(response.headers.get("Retry-After", 0)))
     except ValueError:
         return 0.0
+
+
+def _trusts_proxy(url: str) -> bool:
+    """Whether the environment's proxy is asked: it can't reach this machine's loopback."""
+    return not _is_loopback(_host(url))
+
+
+def _origin(url: httpx.URL) -> str:
+    return f"{url.scheme}://{url.netloc.decode('ascii')}"
 
 
 def _host(url: str) -> str:

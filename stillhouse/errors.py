@@ -11,12 +11,16 @@
     │   ├── PathNotAllowed      a file:// outside the allowed roots
     │   ├── IdempotencyKeyReused
     │   └── Malformed           not JSON, or not HTTP as we speak it
+    ├── Unauthorized            no key, or none that is good
+    ├── ScopeMissing            the key is good, but not for this
+    ├── TooManyAttempts         too many wrong keys from one address
     ├── NotFound
     ├── MethodNotAllowed
     ├── Conflict                the object's state forbids it, for good
     │   ├── InUse
     │   ├── JobIsOver
     │   ├── JobIsRunning
+    │   ├── LastAdminKey        without it nobody could make keys
     │   └── RequestInFlight     the same Idempotency-Key, still being served
     ├── TooLarge
     ├── UnsupportedMediaType
@@ -116,6 +120,24 @@ class Malformed(Refused):
     code = "malformed_request"
 
 
+class Unauthorized(StillhouseError):
+    """Send a key of this service, as 'Authorization: Bearer sth_…'; set STILLHOUSE_KEY to it."""
+
+    code = "unauthorized"
+
+
+class ScopeMissing(StillhouseError):
+    """This key may not do that; use one with the scope that it takes."""
+
+    code = "scope_missing"
+
+
+class TooManyAttempts(StillhouseError):
+    """Too many wrong keys came from this address; wait a minute, or use a good one."""
+
+    code = "too_many_attempts"
+
+
 class NotFound(StillhouseError):
     """There is no such object."""
 
@@ -150,6 +172,12 @@ class JobIsRunning(Conflict):
     """The job has not ended; cancel it first."""
 
     code = "job_is_running"
+
+
+class LastAdminKey(Conflict):
+    """It is the last key that can make keys; create another with the scope admin first."""
+
+    code = "last_admin_key"
 
 
 class RequestInFlight(Conflict):

@@ -30,7 +30,7 @@ def error_of(response: httpx.Response) -> errors.StillhouseError:
         extra["code"] = code
     found = [_field(entry) for entry in problem.get("errors") or []]
     return (known or _class_of_status(response.status_code))(
-        str(problem.get("detail") or f"{response.status_code} {response.reason_phrase}"),
+        str(problem.get("detail") or _without_detail(response)),
         field=found[0]["field"] if found else None,
         errors=found or None,
         **extra | {"status": response.status_code},
@@ -56,6 +56,13 @@ def _document(response: httpx.Response) -> dict[str, Any]:
     return document if isinstance(document, dict) else {}
 
 
+def _without_detail(response: httpx.Response) -> str:
+    # The answer to a HEAD has no body; for want of a key, the error's class says what to do.
+    if response.status_code in (401, 403):
+        return ""
+    return f"{response.status_code} {response.reason_phrase}"
+
+
 def _field(entry: dict[str, Any]) -> dict[str, str]:
     return {"field": str(entry.get("field", "")), "message": str(entry.get("message", ""))}
 
@@ -69,6 +76,7 @@ def _class_named(code: str, *, status: int) -> type[errors.StillhouseError] | No
 
 def _class_of_status(status: int) -> type[errors.StillhouseError]:
     special = {404: errors.NotFound, 405: errors.MethodNotAllowed, 409: errors.Conflict}
+    special |= {401: errors.Unauthorized, 403: errors.ScopeMissing, 429: errors.TooManyAttempts}
     special |= {413: errors.TooLarge, 416: errors.RangeNotSatisfiable, 507: errors.StorageFull}
     if status in special:
         return special[status]

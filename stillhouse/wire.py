@@ -9,7 +9,14 @@ from pydantic import BaseModel
 
 from stillhouse import errors
 
-_KINDS = {"tch": "teachers", "ds": "datasets", "job": "jobs", "stu": "students"}
+_KINDS = {
+    "tch": "teachers",
+    "ds": "datasets",
+    "job": "jobs",
+    "stu": "students",
+    "wrk": "workers",
+    "key": "keys",
+}
 
 
 def path(identifier: str) -> str:

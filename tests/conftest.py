@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+import uuid
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ import pytest
 
 from core import migrate
 from core.db import Database
-from tests import servers
+from tests import object_store, servers
+from tests.object_store import ObjectStore
 
 
 @pytest.fixture(scope="session")
@@ -23,6 +25,30 @@ def postgres_server() -> Iterator[str]:
 def broker_url() -> Iterator[str]:
     with servers.valkey() as url:
         yield url
+
+
+@pytest.fixture(scope="session")
+def object_server() -> Iterator[ObjectStore]:
+    with object_store.serving() as serving:
+        yield serving
+
+
+@pytest.fixture
+def s3(object_server: ObjectStore, monkeypatch: pytest.MonkeyPatch) -> Iterator[ObjectStore]:
+    """A server that speaks S3, named in the environment as an operator would."""
+    for name, value in object_server.environment.items():
+        monkeypatch.setenv(name, value)
+    object_server.asked.clear()
+    object_server.failed = 0
+    yield object_server
+    object_server.fails_every = None
+
+
+@pytest.fixture
+def bucket_url(s3: ObjectStore) -> str:
+    """A place for a test's own files, where no bucket is yet."""
+    del s3
+    return f"s3://b{uuid.uuid4().hex}/some/prefix"
 
 
 @pytest.fixture(scope="session")

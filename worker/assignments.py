@@ -8,14 +8,12 @@ from typing import Any, TypeVar
 from sqlalchemy.orm import Session
 
 from core import references, resolve, runs, students
-from core import storage as storage_module
 from core.files import converted
 from core.settings import Settings
-from core.storage import Storage
 from core.tables import Dataset, Job, Run, Teacher
 from stillhouse import __version__
-from stillhouse.errors import InputRejected
 from stillhouse.spec import BlobRef, DatasetSpec, FilesRef, PartSources, TeacherSpec, UriRef
+from worker.inputs import Inputs
 from worker.protocol import (
     Assignment,
     DatasetFiles,
@@ -36,7 +34,7 @@ PARTS_OF = {
 
 
 def for_intake(
-    session: Session, run: Run, storage: Storage, settings: Settings, work: Path
+    session: Session, run: Run, inputs: Inputs, settings: Settings, work: Path
 ) -> IntakeAssignment:
     """What an intake child is told.
 
@@ -46,7 +44,7 @@ def for_intake(
     if run.teacher is not None:
         teacher = _need(session.get(Teacher, run.teacher))
         spec = TeacherSpec.model_validate(teacher.spec)
-        sources = _teacher_sources(session, teacher.tenant, spec, storage, settings)
+        sources = _teacher_sources(session, teacher.tenant, spec, inputs, settings)
         return {
             "type": "intake",
             "kind": "teacher",
@@ -60,17 +58,17 @@ def for_intake(
         "type": "intake",
         "kind": "dataset",
         "spec": dataset.spec,
-        "sources": _dataset_sources(DatasetSpec.model_validate(dataset.spec), storage, settings),
+        "sources": _dataset_sources(DatasetSpec.model_validate(dataset.spec), inputs, settings),
         "work": str(work),
         "limits": limits,
     }
 
 
 def for_trainer(
-    session: Session, run: Run, storage: Storage, settings: Settings, *, work: Path, device: str,
-    threads: int, checkpoint: Path | None,
+    session: Session, run: Run, inputs: Inputs, settings: Settings, *, work: Path, device: str,
+    threads: int,
 ) -> Assignment:  # fmt: skip
-    """What a trainer is told of a job's run, or of an estimate."""
+    """What a trainer is told of a job's run, or of an estimate; of a checkpoint, nothing yet."""
     job = session.get(Job, run.job) if run.job else None
     spec: dict[str, Any] = (job.resolved if job else run.spec) or {}
     dataset = _need(session.get(Dataset, job.dataset if job else spec["dataset"]))
@@ -86,14 +84,14 @@ def for_trainer(
         "student": run.student,
         "arm": run.arm,
         "seed": run.seed,
-        "teachers": [_teacher_files(teacher, dataset, storage) for teacher in teachers],
-        "dataset": _dataset_files(dataset, storage, PARTS_OF[run.kind]),
-        "students": _trained(session, job, storage) if run.kind == "report" else [],
+        "teachers": [_teacher_files(teacher, dataset, inputs) for teacher in teachers],
+        "dataset": _dataset_files(dataset, inputs, PARTS_OF[run.kind]),
+        "students": _trained(session, job, inputs) if run.kind == "report" else [],
         "prepared": job.prepared if job else None,
         "missing": _missing(session, job) if run.kind == "report" else [],
         "context": _context(job, dataset, teachers),
         "work": str(work),
-        "checkpoint": str(checkpoint) if checkpoint else None,
+        "checkpoint": None,
         "checkpoint_seconds": settings.checkpoint_seconds,
         "device": device,
         # Sums depend on how many threads share them: a deterministic run has one, on any machine.
@@ -101,22 +99,11 @@ def for_trainer(
     }
 
 
-def newest_checkpoint(session: Session, run: Run, storage: Storage) -> tuple[Path | None, int]:
-    """The newest checkpoint whose bytes are what its row says, and how many weren't."""
-    corrupt = 0
-    for row in runs.checkpoints(session, run.id):
-        path = storage.path(row.sha256)
-        if path.is_file() and storage_module.digest(path)[0] == row.sha256:
-            return path, corrupt
-        corrupt += 1
-    return None, corrupt
-
-
 def _teacher_sources(
-    session: Session, tenant: str, spec: TeacherSpec, storage: Storage, settings: Settings
+    session: Session, tenant: str, spec: TeacherSpec, inputs: Inputs, settings: Settings
 ) -> dict[str, str]:
     def stored(sha256: str) -> str:
-        return _stored(storage, converted(session, tenant, sha256) or sha256)
+        return inputs.path(converted(session, tenant, sha256) or sha256)
 
     match spec.weights:
         case BlobRef(blob=sha256):
@@ -140,10 +127,10 @@ def _path_sources(path: Path, settings: Settings) -> dict[str, str]:
     return {name: str(real) for name, real in found.items() if real.is_file()}
 
 
-def _dataset_sources(spec: DatasetSpec, storage: Storage, settings: Settings) -> dict[str, str]:
+def _dataset_sources(spec: DatasetSpec, inputs: Inputs, settings: Settings) -> dict[str, str]:
     def located(source: BlobRef | UriRef) -> str:
         if isinstance(source, BlobRef):
-            return _stored(storage, source.blob)
+            return inputs.path(source.blob)
         return str(references.resolve(source.uri, settings.roots))
 
     if not isinstance(spec.source, PartSources):
@@ -156,7 +143,7 @@ def _dataset_sources(spec: DatasetSpec, storage: Storage, settings: Settings) ->
     return {name: located(source) for name, source in parts.items() if source is not None}
 
 
-def _teacher_files(teacher: Teacher, dataset: Dataset, storage: Storage) -> TeacherFiles:
+def _teacher_files(teacher: Teacher, dataset: Dataset, inputs: Inputs) -> TeacherFiles:
     return {
         "id": teacher.id,
         "network": teacher.network or {},
@@ -164,26 +151,24 @@ def _teacher_files(teacher: Teacher, dataset: Dataset, storage: Storage) -> Teac
         "classes": teacher.classes,
         "class_order": resolve.class_order(teacher, dataset),
         "trained_on": teacher.trained_on["seen"],
-        "weights": _stored(storage, str(teacher.sha256)),
+        "weights": inputs.path(str(teacher.sha256)),
         "bytes": teacher.bytes or 0,
     }
 
 
-def _dataset_files(dataset: Dataset, storage: Storage, parts: tuple[str, ...]) -> DatasetFiles:
+def _dataset_files(dataset: Dataset, inputs: Inputs, parts: tuple[str, ...]) -> DatasetFiles:
     found = {part: dataset.files.get(f"{part}.npz") for part in parts}
     return {
         "id": dataset.id,
         "classes": dataset.classes or [],
         "fingerprint": dataset.facts["fingerprint"],
         "parts": {
-            part: _stored(storage, file["sha256"])
-            for part, file in found.items()
-            if file is not None
+            part: inputs.path(file["sha256"]) for part, file in found.items() if file is not None
         },
     }
 
 
-def _trained(session: Session, job: Job | None, storage: Storage) -> list[TrainedStudent]:
+def _trained(session: Session, job: Job | None, inputs: Inputs) -> list[TrainedStudent]:
     if job is None:
         return []
     results = {run.id: run.result or {} for run in runs.of_job(session, job.id, kind="train")}
@@ -195,7 +180,7 @@ def _trained(session: Session, job: Job | None, storage: Storage) -> list[Traine
             "variant": student.variant,
             "fold": student.fold,
             "seed": student.seed,
-            "files": {file["path"]: _stored(storage, file["sha256"]) for file in student.files},
+            "files": {file["path"]: inputs.path(file["sha256"]) for file in student.files},
             "result": results[student.run],
         }
         for student in students.of_job(session, job.id)
@@ -232,15 +217,6 @@ def _context(job: Job | None, dataset: Dataset, teachers: list[Teacher]) -> dict
         "version": __version__,
         "warnings": warnings,
     }
-
-
-def _stored(storage: Storage, sha256: str) -> str:
-    if not storage.has(sha256):
-        raise InputRejected(
-            "file_missing",
-            f"The storage has lost {sha256}; restore it from a backup, or send the input again.",
-        )
-    return str(storage.path(sha256))
 
 
 def _need(found: T | None) -> T:

@@ -3,25 +3,29 @@
 from __future__ import annotations
 
 import logging
+import math
 import os
 import threading
 import time
 from collections.abc import Callable
+from concurrent import futures
+from concurrent.futures import Future
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Literal, TypeVar
 
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
-from core import leases
+from core import files as books
+from core import leases, runs
 from core import storage as storage_module
 from core.db import Database, trouble
 from core.leases import Lease, Order
 from core.runs import Progress
 from core.settings import Settings
 from core.storage import Storage
-from worker import disk
+from worker import disk, errands, metrics
 from worker.protocol import File
 
 log = logging.getLogger(__name__)
@@ -29,6 +33,16 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 RETRY_SECONDS = 0.5
+LOOK_SECONDS = 0.2  # a stop is seen this soon
+STOP_SECONDS = 50.0  # a worker that is stopped still writes down what is done
+
+
+class Interrupted(Exception):
+    """The run must end before it is done; `order` says why."""
+
+    def __init__(self, order: Order | Literal["stop"]) -> None:
+        super().__init__(order)
+        self.order = order
 
 
 class LeaseNotProvable(Exception):
@@ -44,11 +58,22 @@ class Bench:
     storage: Storage
     settings: Settings
     stopping: threading.Event
-    work: Path
+    folder: Path
+    """This claim's scratch; nobody else's."""
     _trusted_until: float = field(init=False)
 
     def __post_init__(self) -> None:
         self._trust_from(time.monotonic())
+
+    @property
+    def work(self) -> Path:
+        """Where its child may write."""
+        return self.folder / "work"
+
+    @property
+    def inputs(self) -> Path:
+        """Where its child may only read."""
+        return self.folder / "inputs"
 
     @property
     def beat_seconds(self) -> float:
@@ -77,12 +102,14 @@ class Bench:
                 if order == "continue" and also is not None:
                     also(session)
         except DBAPIError as error:
+            metrics.not_beaten()
             log.warning("run %s: no heartbeat: %s", self.lease.run.id, error.orig)
             if time.monotonic() > self._trusted_until:
                 raise LeaseNotProvable from error
             return "continue"
         # Trust runs from when the beat was sent: its answer may have been long on the way.
         self._trust_from(sent)
+        metrics.beaten(self.lease.run.id)
         return order
 
     def write(self, work: Callable[[Session], T]) -> T:
@@ -110,30 +137,26 @@ class Bench:
             files: what it made.
             verify: hash them here; the child's word is not enough (it read a user's bytes).
         """
-        listed = [self.adopt(file, verify=verify) for file in files]
-
-        def publish(session: Session) -> list[str] | None:
-            gone = leases.succeed(session, self.lease, result, listed)
-            # Nobody needed an equal file until this transaction: it may have been collected.
-            for file in listed:
-                if not self.storage.has(str(file["sha256"])):
-                    message = f"{file['path']} was collected while it was being published"
-                    raise LookupError(message)
-            return gone
-
-        self._drop(self.write(publish))
+        adopting = errands.start(
+            lambda: [self.adopt(file, verify=verify) for file in files], name="publishing"
+        )
+        listed = self.follow(adopting, patience_seconds=STOP_SECONDS)
+        self._note_end(
+            "succeeded", self.write(lambda s: leases.succeed(s, self.lease, result, listed))
+        )
 
     def fail(self, error: dict[str, Any]) -> None:
-        """End the run badly; a full disk is waited for instead."""
-        if error.get("code") == disk.CODE:
-            self.give_back(disk.DETAIL, delay_seconds=disk.WAIT_SECONDS)
+        """End the run badly; a storage that is full or away is waited for instead."""
+        code, detail = error.get("code"), str(error.get("detail"))
+        if disk.passes(code):
+            self.give_back(disk.reason(code, detail), delay_seconds=disk.WAIT_SECONDS)
             return
         log.info("run %s failed: %s", self.lease.run.id, error)
-        self._drop(self.write(lambda s: leases.fail(s, self.lease, error)))
+        self._note_end("failed", self.write(lambda s: leases.fail(s, self.lease, error)))
 
     def cancel(self) -> None:
         """End the run, since its job is over."""
-        self._drop(self.write(lambda s: leases.cancel(s, self.lease)))
+        self._note_end("cancelled", self.write(lambda s: leases.cancel(s, self.lease)))
 
     def give_back(self, reason: str, *, delay_seconds: float = 0.0) -> None:
         """Requeue the run: it was interrupted, and not by a fault of its own."""
@@ -141,14 +164,63 @@ class Bench:
         self.write(
             lambda s: leases.give_back(s, self.lease, reason=reason, delay_seconds=delay_seconds)
         )
+        metrics.ended(self.lease.run.id, "returned")
 
     def lose(self, reason: str) -> None:
         """Requeue the run: its child died."""
         log.warning("run %s was lost: %s", self.lease.run.id, reason)
         self.write(lambda s: leases.lose(s, self.lease, reason=reason))
+        metrics.ended(self.lease.run.id, "lost")
+
+    def obey(self, order: Order | Literal["stop"]) -> None:
+        """End the run as it was ordered to."""
+        match order:
+            case "cancel":
+                self.cancel()
+            case "deadline":
+                detail = "The job took longer than its limits.seconds; give it more, or less to do."
+                error = {"code": "time_limit", "detail": detail, "field": "limits.seconds"}
+                self.fail(error)
+            case "stop":
+                self.give_back("The worker was stopped.")
+            case _:
+                log.warning("run %s belongs to somebody else now", self.lease.run.id)
+
+    def beside(self, work: Callable[[], T]) -> T:
+        """Do what may take long while the lease is kept; raises what `work` and `follow` do."""
+        return self.follow(errands.start(work, name="beside"))
+
+    def follow(self, errand: Future[T], *, patience_seconds: float = 0.0) -> T:
+        """Keep the lease until an errand is done.
+
+        Args:
+            errand: what is waited for.
+            patience_seconds: how long after a stop it still is.
+
+        Returns:
+            What it returned.
+
+        Raises:
+            Interrupted: if the run must end before. The errand goes on, and nobody asks for it.
+        """
+        beat_at, stop_at = time.monotonic() + self.beat_seconds, math.inf
+        while not futures.wait([errand], timeout=LOOK_SECONDS).done:
+            now = time.monotonic()
+            if self.stopping.is_set():
+                stop_at = min(stop_at, now + patience_seconds)
+            if now >= stop_at:
+                raise Interrupted("stop")
+            if now >= beat_at:
+                order = self.beat(None)
+                if order != "continue":
+                    raise Interrupted(order)
+                beat_at = time.monotonic() + self.beat_seconds
+        return errand.result()
 
     def adopt(self, file: File, *, verify: bool = False) -> dict[str, Any]:
         """Move a child's file into the storage.
+
+        It's written down as needed before its bytes are there: nobody may collect it meanwhile.
 
         Raises `ValueError` if it lies outside the work folder or isn't what the child says.
         """
@@ -163,14 +235,22 @@ class Bench:
             if (sha256, size) != storage_module.digest(path):
                 message = f"{file['path']} is not what the child said"
                 raise ValueError(message)
+        self.write(lambda s: self._need(s, sha256, size))
         self.storage.adopt(path, sha256)
         return {"path": file["path"], "sha256": sha256, "bytes": size}
 
-    def _drop(self, hashes: list[str] | None) -> None:
-        if hashes is None:
+    def _need(self, session: Session, sha256: str, size: int) -> None:
+        run = self.lease.run.id
+        if runs.held(session, run, self.lease.fence) is None:
+            raise LeaseNotProvable
+        books.note(session, sha256, size)
+        books.use(session, sha256, run, "content")
+
+    def _note_end(self, outcome: str, ended: object) -> None:
+        if ended is None:
             log.warning("run %s belongs to somebody else now", self.lease.run.id)
-        for sha256 in hashes or []:
-            self.storage.delete(sha256)
+            return
+        metrics.ended(self.lease.run.id, outcome)
 
     def _trust_from(self, moment: float) -> None:
         # Ten seconds before the lease ends (a sixth of a short one): time to kill the child.

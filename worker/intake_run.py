@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import tempfile
 import threading
+from contextvars import copy_context
 
 from core import jobs, runs
 from stillhouse.errors import InputRejected, StillhouseError
 from worker import assignments, sandbox
 from worker.bench import Bench, LeaseNotProvable
+from worker.inputs import Inputs
 from worker.protocol import Message
 from worker.sandbox import Intake
 
@@ -25,10 +27,12 @@ class IntakeRun:
     def work(self) -> None:
         """Take in, and write what was found."""
         bench, run = self._bench, self._bench.lease.run
+        inputs = Inputs(bench.storage, bench.inputs)
         try:
             assignment = bench.write(
-                lambda s: assignments.for_intake(s, run, bench.storage, bench.settings, bench.work)
+                lambda s: assignments.for_intake(s, run, inputs, bench.settings, bench.work)
             )
+            bench.beside(inputs.bring)
         except StillhouseError as error:
             bench.fail(jobs.error_of(error))
             return
@@ -52,7 +56,10 @@ class IntakeRun:
         def listen() -> None:
             self._message = sandbox.finish(intake, timeout_seconds=seconds)
 
-        listening = threading.Thread(target=listen, name="intake-messages", daemon=True)
+        hearing = copy_context().run  # its lines in the log, too, are about this run
+        listening = threading.Thread(
+            target=hearing, args=(listen,), name="intake-messages", daemon=True
+        )
         listening.start()
         order = "continue"
         try:

@@ -15,15 +15,15 @@ from dataclasses import dataclass
 
 from sqlalchemy.exc import DBAPIError
 
-from core import leases, runs
+from core import leases, line, logs, runs
 from core.db import Database
 from core.leases import Lease
 from core.queue import Doorbell
 from core.settings import Settings
 from core.storage import Storage
-from stillhouse.errors import StorageFull
-from worker import disk
-from worker.bench import Bench, LeaseNotProvable
+from stillhouse.errors import StillhouseError
+from worker import disk, metrics
+from worker.bench import Bench, Interrupted, LeaseNotProvable
 
 log = logging.getLogger(__name__)
 
@@ -88,11 +88,18 @@ class Lane:
             return False
         if lease is None:
             return False
-        self.run_id = lease.run.id
+        run = self.run_id = lease.run.id
+        named = logs.bound(job=lease.run.job, run=run, attempt=lease.run.attempts)
+        with named, metrics.at_work(lease.run):
+            self._attend(lease)
+        return True
+
+    def _attend(self, lease: Lease) -> None:
+        """Do a run, whatever happens."""
         try:
             self._work(lease)
-        except StorageFull:
-            self._wait_for_room(lease)
+        except disk.WAITED_FOR as error:
+            self._wait_for_storage(lease, error)
         except LeaseNotProvable:
             # Whoever is there when it has run out goes on.
             log.warning("run %s was left: its lease can't be proved", lease.run.id)
@@ -102,7 +109,6 @@ class Lane:
             self._lose(lease)
         finally:
             self.run_id = None
-        return True
 
     def _take(self) -> Lease | None:
         kinds = self._kinds()
@@ -111,6 +117,7 @@ class Lane:
                 return None
         with self._place.database.write() as session:
             leases.expire(session)
+        with self._place.database.write() as session:  # a claim must hold no lock while it waits
             return leases.take(
                 session,
                 worker=self._worker(),
@@ -122,30 +129,34 @@ class Lane:
     def _work(self, lease: Lease) -> None:
         run, place = lease.run, self._place
         log.info("run %s (%s) claimed under fence %d", run.id, run.kind, lease.fence)
-        work = place.storage.root / "work" / run.id / str(lease.fence)
-        shutil.rmtree(work, ignore_errors=True)
-        work.mkdir(parents=True)
+        folder = place.storage.scratch / "work" / run.id / str(lease.fence)
+        shutil.rmtree(folder, ignore_errors=True)
         bench = Bench(
             lease=lease,
             database=place.database,
             storage=place.storage,
             settings=place.settings,
             stopping=place.stopping,
-            work=work,
+            folder=folder,
         )
         try:
+            for needed in (bench.work, bench.inputs):
+                needed.mkdir(parents=True)
             self._do(bench)
+        except Interrupted as interrupted:
+            bench.obey(interrupted.order)
         finally:
             # Only this fence's folder: the run may have a new owner by now.
-            shutil.rmtree(work, ignore_errors=True)
+            shutil.rmtree(folder, ignore_errors=True)
             with contextlib.suppress(OSError):
-                work.parent.rmdir()
+                folder.parent.rmdir()
         self._ring_for_others()
 
-    def _wait_for_room(self, lease: Lease) -> None:
-        log.warning("run %s goes back to the queue: the disk is full", lease.run.id)
+    def _wait_for_storage(self, lease: Lease, error: StillhouseError) -> None:
+        log.warning("run %s goes back to the queue: %s", lease.run.id, error.detail)
+        reason = disk.reason(error.code, error.detail)
         with contextlib.suppress(DBAPIError), self._place.database.write() as session:
-            leases.give_back(session, lease, reason=disk.DETAIL, delay_seconds=disk.WAIT_SECONDS)
+            leases.give_back(session, lease, reason=reason, delay_seconds=disk.WAIT_SECONDS)
 
     def _lose(self, lease: Lease) -> None:
         with contextlib.suppress(DBAPIError), self._place.database.write() as session:
@@ -156,5 +167,6 @@ class Lane:
         if self._place.settings.broker_url is None:
             return
         with self._place.database.read() as session:
-            waiting = runs.waiting(session, ("host", "auto", "cpu", "cuda"), at_most=16)
-        self._place.doorbell.ring(waiting)
+            waits = runs.anything_to_do(session, line.EVERY)
+        if waits:
+            self._place.doorbell.ring()

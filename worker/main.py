@@ -9,10 +9,16 @@ import signal
 import sys
 import threading
 from types import FrameType
+from typing import Any
 
-from core import logs
-from core.queue import QUEUE, make_celery
-from core.settings import load
+from celery import signals
+from pydantic import ValidationError
+
+from core import logs, migrate
+from core.db import Database
+from core.queue import make_celery
+from core.settings import explain, load
+from stillhouse.errors import Unavailable
 from worker import tasks
 from worker.supervisor import Supervisor
 
@@ -30,16 +36,42 @@ def main() -> int:
         help="end when standard input closes (the API that started this worker is gone)",
     )
     arguments = parser.parse_args()
-    settings = load()
+    try:
+        settings = load()
+    except ValidationError as error:
+        return _refuse(explain(error))
     logs.configure(settings)
-    supervisor = Supervisor(settings)
     if arguments.beside_api:
         threading.Thread(target=_end_with_parent, name="parent-watch", daemon=True).start()
+    try:
+        _wait_for_database(settings.database)
+        supervisor = Supervisor(settings)
+    except (Unavailable, ValueError, OSError) as error:
+        return _refuse(str(error))
     if settings.broker_url is None:
         _serve_alone(supervisor)
     else:
         _serve_with_celery(supervisor, settings.broker_url)
     return 0
+
+
+def _refuse(reason: str) -> int:
+    sys.stderr.write(f"stillhouse: {reason}\n")
+    return 2
+
+
+def _wait_for_database(url: str) -> None:
+    """Nothing is held yet, so that a SIGTERM ends it at once."""
+    signal.signal(signal.SIGTERM, _exit)
+    database = Database(url)
+    try:
+        migrate.wait(database)
+    finally:
+        database.close()
+
+
+def _exit(_signal: int, _frame: FrameType | None) -> None:
+    sys.exit(0)
 
 
 def _serve_alone(supervisor: Supervisor) -> None:
@@ -54,6 +86,7 @@ def _serve_alone(supervisor: Supervisor) -> None:
 def _serve_with_celery(supervisor: Supervisor, broker_url: str) -> None:
     """Celery owns the main thread and its signals; the supervisor works beside it."""
     app = make_celery(broker_url)
+    signals.setup_logging.connect(_keep_our_logging)
     tasks.register(app, supervisor)
 
     def serve() -> None:
@@ -68,14 +101,19 @@ def _serve_with_celery(supervisor: Supervisor, broker_url: str) -> None:
     serving.start()
     try:
         app.worker_main([
-            "worker",
+            "--quiet", "worker",
             # Threads, not prefork: prefork's children may have no children of their own.
-            "--pool=threads", "--concurrency=1", f"--queues={QUEUE}", "--loglevel=WARNING",
+            "--pool=threads", "--concurrency=1", "--loglevel=WARNING",
             "--without-gossip", "--without-mingle", "--without-heartbeat",
         ])  # fmt: skip
     finally:
         supervisor.stop()
         serving.join(STOP_SECONDS)
+
+
+def _keep_our_logging(**_said: Any) -> None:
+    """Whoever answers this signal has set logging up; without an answer Celery does it anew."""
+    logging.getLogger("celery").setLevel(logging.WARNING)  # a hint is not worth a line
 
 
 def _end_with_parent() -> None:

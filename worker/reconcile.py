@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import logging
-import math
 import shutil
 import time
 from pathlib import Path
@@ -13,10 +12,13 @@ from core import files, idempotency, leases, runs, workers
 from core.db import Database
 from core.settings import Settings
 from core.storage import Storage
+from core.storage.local import changed_at
+from stillhouse.errors import Unavailable
 
 log = logging.getLogger(__name__)
 
 GRACE_SECONDS = 600.0  # a file that is being published is not yet needed by anybody
+HOLD_SECONDS = 7 * 86_400.0  # no backup takes longer
 STALE_SECONDS = 86_400.0  # longer than any upload leaves its file untouched
 
 
@@ -26,40 +28,53 @@ def run(database: Database, storage: Storage, settings: Settings) -> int:
     with database.write() as session:
         freed = leases.expire(session)
         files.expire_uploads(session, now - settings.blob_retention_hours * 3600)
+        files.expire_holds(session, now - HOLD_SECONDS)
         idempotency.forget_old(session)
         workers.forget_old(session)
-    with database.write() as session:
-        # The bytes go before the commit: whoever uploads them anew waits for this row's lock.
-        for sha256 in files.collect(session, untouched_since=now - GRACE_SECONDS):
-            storage.delete(sha256)
-            log.info("file %s was needed by nobody", sha256)
+    collect(database, storage)
     _clear_uploads(storage, now - STALE_SECONDS)
     _clear_work(database, storage)
     return freed
 
 
+def collect(database: Database, storage: Storage) -> None:
+    """Delete files that nobody needs. A storage that is away has them until a later round."""
+    try:
+        with database.write() as session:
+            # The bytes go before the commit: who uploads them anew waits for this row's lock.
+            gone = files.collect(session, untouched_since=time.time() - GRACE_SECONDS)
+            storage.delete(*gone)
+    except Unavailable as error:
+        log.warning("files that nobody needs stay for now: %s", error.detail)
+        return
+    for sha256 in gone:
+        log.info("file %s was needed by nobody", sha256)
+
+
 def sweep(database: Database, storage: Storage) -> None:
-    """Remove bytes that no book knows: a worker died between moving and recording them."""
-    young = time.time() - STALE_SECONDS
-    for folder in (storage.root / "files").iterdir():
-        old = [item for item in folder.iterdir() if _age(item) < young]
-        with database.read() as session:
-            known = files.known(session, [item.name for item in old])
-        for item in old:
-            if item.name not in known:
-                item.unlink(missing_ok=True)
-                log.info("file %s was in no book", item.name)
+    """Enter bytes that no book knows as needed by nobody; once a day on each host.
+
+    Whoever wrote them died before recording them. What is listed is a day old, so that nothing
+    on its way is meant.
+    """
+    mark, day_ago = storage.scratch / "swept", time.time() - STALE_SECONDS
+    if mark.exists() and changed_at(mark) > day_ago:
+        return
+    for hashes in storage.names(before=day_ago):
+        with database.write() as session:
+            files.note_strays(session, hashes)
+    mark.touch()
 
 
 def _clear_uploads(storage: Storage, older_than: float) -> None:
-    for item in (storage.root / "tmp").iterdir():
-        if _age(item) < older_than:
+    for item in _entries(storage.scratch / "tmp"):
+        if changed_at(item) < older_than:
             item.unlink(missing_ok=True)
 
 
 def _clear_work(database: Database, storage: Storage) -> None:
     """Remove the scratch of claims that are over; SQL says which are not, an age doesn't."""
-    for run in (storage.root / "work").iterdir():
+    for run in _entries(storage.scratch / "work"):
         for fence in _entries(run):
             with database.read() as session:
                 is_live = runs.is_live(session, run.name, fence.name)
@@ -72,13 +87,5 @@ def _clear_work(database: Database, storage: Storage) -> None:
 def _entries(folder: Path) -> list[Path]:
     try:
         return list(folder.iterdir())
-    except OSError:  # its run has just ended
+    except OSError:  # its run has just ended, or none has begun here
         return []
-
-
-def _age(item: Path) -> float:
-    """When it was last changed; what is gone meanwhile is as young as can be."""
-    try:
-        return item.stat().st_mtime
-    except FileNotFoundError:
-        return math.inf

@@ -17,9 +17,10 @@ from core import leases, workers
 from core.db import Database
 from core.queue import Doorbell
 from core.settings import Settings
-from core.storage import Storage
+from core.storage import open_storage
 from stillhouse import __version__
-from worker import identity, reconcile
+from stillhouse.errors import Unavailable
+from worker import devices, identity, metrics, reconcile
 from worker.bench import Bench
 from worker.intake_run import IntakeRun
 from worker.lane import AWAY_SECONDS, Lane, Workplace
@@ -28,6 +29,7 @@ from worker.trainer_run import TrainerRun
 
 log = logging.getLogger(__name__)
 
+SWEEP_SECONDS = 3600.0  # between two looks whether a day has passed
 SEEN_SECONDS = 5.0  # a worker says at least this often that it lives
 
 
@@ -39,15 +41,18 @@ class Supervisor:
         self._place = Workplace(
             settings=settings,
             database=Database(settings.database),
-            storage=Storage(settings.storage_root, min_free_bytes=settings.min_free_bytes),
+            storage=open_storage(settings),
             doorbell=Doorbell(settings.broker_url),
             stopping=threading.Event(),
         )
         # One core is left to the API, the database and this process: two trainer threads that
         # share two cores with them wait for each other most of the time.
         self._threads = settings.threads or max((os.cpu_count() or 1) - 1, 1)
-        self._spare = Spare(threads=self._threads, on_ready=self.wake)
         self._identity = identity.take(settings)
+        self._seat = devices.take(
+            settings.device, devices.visible(), identity.lock_folder(settings)
+        )
+        self._spare = Spare(threads=self._threads, visible=self._seat.visible, on_ready=self.wake)
         self._worker_id = ""
         self._training = Lane(
             self._place, worker=self._id, kinds=self._device_kinds, work=self._train
@@ -66,9 +71,12 @@ class Supervisor:
 
     def serve(self) -> None:
         """Work until `stop`."""
+        metrics.serve(self._settings)
         self._spare.is_ready()
         self._enrol()
         threading.Thread(target=self._keep_house, name="housekeeping", daemon=True).start()
+        if self._identity.is_only_worker:
+            threading.Thread(target=self._sweep, name="sweeping", daemon=True).start()
         taking_in = threading.Thread(target=self._intake.serve, name="intake")
         taking_in.start()
         log.info("worker %s serves %s", self._identity.name, socket.gethostname())
@@ -79,6 +87,7 @@ class Supervisor:
             taking_in.join()
             self._spare.close()
             self._leave()
+            self._place.doorbell.close()
 
     def _id(self) -> str:
         return self._worker_id
@@ -88,9 +97,17 @@ class Supervisor:
 
     @property
     def _device(self) -> str:
-        if self._settings.device == "cpu":
-            return "cpu"
-        return str(self._spare.facts.get("device", "cpu"))
+        """Its kind: cpu or cuda, as the trainer found it.
+
+        Raises `Unavailable` if a GPU is wanted and PyTorch has none.
+        """
+        found = str(self._spare.facts.get("device", "cpu"))
+        if self._settings.device == "cuda" and found == "cpu":
+            raise Unavailable(
+                "STILLHOUSE_DEVICE is cuda and PyTorch finds no GPU: is it a build without CUDA, "
+                "or is the driver too old for it?"
+            )
+        return found
 
     def _device_kinds(self) -> tuple[str, ...]:
         """What the device may be given: nothing until a trainer has started on it."""
@@ -130,8 +147,6 @@ class Supervisor:
         while True:
             try:
                 is_described = self._say_alive(is_described=is_described)
-                if next_reconcile == 0.0 and self._identity.is_only_worker:
-                    reconcile.sweep(self._place.database, self._place.storage)
                 if time.monotonic() >= next_reconcile:
                     next_reconcile = time.monotonic() + self._settings.reconcile_seconds
                     if reconcile.run(self._place.database, self._place.storage, self._settings):
@@ -141,8 +156,27 @@ class Supervisor:
             except Exception:
                 # Whatever it was, a worker that no longer says that it lives would be worse.
                 log.exception("a round of housekeeping failed")
+            self._touch()
             pause = min(self._settings.heartbeat_seconds, SEEN_SECONDS)
             if self._place.stopping.wait(pause if is_described else 0.25):
+                return
+
+    def _touch(self) -> None:
+        """Renew the file that a health check looks at, if there is one."""
+        try:
+            if self._settings.alive_file is not None:
+                self._settings.alive_file.touch()
+        except OSError as error:
+            log.warning("the alive file can't be touched: %s", error)
+
+    def _sweep(self) -> None:
+        """Look for bytes that no book knows, in a thread of its own: a bucket's list is long."""
+        while True:
+            try:
+                reconcile.sweep(self._place.database, self._place.storage)
+            except (DBAPIError, Unavailable, OSError) as error:
+                log.warning("strays are looked for later: %s", error)
+            if self._place.stopping.wait(SWEEP_SECONDS):
                 return
 
     def _say_alive(self, *, is_described: bool) -> bool:
@@ -157,6 +191,7 @@ class Supervisor:
                 workers.describe(
                     session,
                     self._worker_id,
+                    kind=str(facts.get("device", "cpu")),
                     device=str(facts.get("device_name", "cpu")),
                     memory_bytes=int(facts.get("memory_bytes", 0)),
                 )

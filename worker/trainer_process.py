@@ -17,6 +17,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import IO, Any, cast
 
@@ -32,9 +33,17 @@ PASSED_ON = ("PATH", "LANG", "HOME", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", 
 
 
 class TrainerProcess:
-    """One child. Its messages arrive in a queue; None says that it's gone."""
+    """One child. Its messages arrive in a queue; None says that it's gone.
 
-    def __init__(self, *, threads: int, on_ready: Callable[[], None]) -> None:
+    Args:
+        threads: of the CPU.
+        visible: the GPU that it sees, "" for none; None: what this process sees.
+        on_ready: called when it has started.
+    """
+
+    def __init__(
+        self, *, threads: int, on_ready: Callable[[], None], visible: str | None = None
+    ) -> None:
         self._on_ready = on_ready
         reading, writing = os.pipe()
         self.messages: queue.SimpleQueue[Message | None] = queue.SimpleQueue()
@@ -45,7 +54,7 @@ class TrainerProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worker.trainer"],
             cwd=CHECKOUT,
-            env=_environment(threads, writing),
+            env=_environment(threads, writing, visible),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -118,9 +127,10 @@ class TrainerProcess:
 class Spare:
     """Keeps one trainer warm, so that a run starts without waiting for imports."""
 
-    def __init__(self, *, threads: int, on_ready: Callable[[], None]) -> None:
-        self._threads = threads
-        self._on_ready = on_ready
+    def __init__(
+        self, *, threads: int, on_ready: Callable[[], None], visible: str | None = None
+    ) -> None:
+        self._start = partial(TrainerProcess, threads=threads, visible=visible, on_ready=on_ready)
         self._trainer: TrainerProcess | None = None
         self._not_before = 0.0
         self.facts: dict[str, Any] = {}
@@ -140,12 +150,12 @@ class Spare:
             self.facts = {}
         self._trainer = None
         if time.monotonic() >= self._not_before:
-            self._trainer = TrainerProcess(threads=self._threads, on_ready=self._on_ready)
+            self._trainer = self._start()
         return False
 
     def take(self) -> TrainerProcess:
         """The warm one, now the caller's."""
-        trainer = self._trainer or TrainerProcess(threads=self._threads, on_ready=self._on_ready)
+        trainer = self._trainer or self._start()
         self._trainer = None
         return trainer
 
@@ -162,8 +172,10 @@ class Spare:
             self._trainer.kill()
 
 
-def _environment(threads: int, writing: int) -> dict[str, str]:
+def _environment(threads: int, writing: int, visible: str | None) -> dict[str, str]:
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
+    if visible is not None:
+        passed["CUDA_VISIBLE_DEVICES"] = visible
     return passed | {
         "PYTHONPATH": str(CHECKOUT),
         "PYTHONUNBUFFERED": "1",

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import queue
 import time
+from concurrent.futures import Future
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from sqlalchemy.orm import Session
 
 from core import events, files, jobs, leases, runs
 from core.runs import Progress
-from stillhouse.errors import StillhouseError
-from worker import assignments
-from worker.bench import Bench, LeaseNotProvable
+from core.tables import Checkpoint
+from stillhouse.errors import StillhouseError, Unavailable
+from worker import assignments, errands, metrics
+from worker.bench import STOP_SECONDS, Bench, LeaseNotProvable
+from worker.inputs import Inputs
 from worker.intake_run import error_of
-from worker.protocol import Message
+from worker.protocol import Assignment, Message
 from worker.trainer_process import Spare, TrainerProcess
 
 WRITE_SECONDS = 0.8  # a job's progress is at most a second old
 STALLED_SECONDS = 600.0
 UNBUILT_SECONDS = 120.0  # prepare: each network is built and tried in a few seconds
-STOP_SECONDS = 50.0
 MAX_LOG_CHARACTERS = 16 * 1024**2  # of one claim of a run
 
 
@@ -39,6 +42,14 @@ class LogBudget:
         if self.left > 0:
             return text
         return text[: self.left or None] + "\n[the rest of this run's output is not kept]\n"
+
+
+@dataclass(frozen=True, slots=True)
+class Saving:
+    """A checkpoint on its way into the storage."""
+
+    step: int
+    file: Future[dict[str, Any]]
 
 
 class TrainerRun:
@@ -59,11 +70,12 @@ class TrainerRun:
         self._heard_at = time.monotonic()
         self._stop_by: float | None = None
         self._log_budget = LogBudget()
+        self._saving: Saving | None = None
 
     def work(self) -> None:
         """Do the run; a trainer that ended it cleanly goes back to the bench."""
         try:
-            assignment = self._bench.write(self._assign)
+            assignment = self._assign()
         except StillhouseError as error:
             self._bench.fail(jobs.error_of(error))
             return
@@ -81,18 +93,34 @@ class TrainerRun:
                 trainer.kill()
                 self._spare.is_ready()  # the next one starts while this run is written down
 
-    def _assign(self, session: Session) -> Any:
+    def _assign(self) -> Assignment:
+        """What the trainer is told; the files that it names are there."""
         bench, run = self._bench, self._bench.lease.run
-        checkpoint, corrupt = assignments.newest_checkpoint(session, run, bench.storage)
+        inputs = Inputs(bench.storage, bench.inputs)
+
+        def assign(session: Session) -> tuple[Assignment, list[Checkpoint]]:
+            assignment = assignments.for_trainer(
+                session, run, inputs, bench.settings, work=bench.work, device=self._device,
+                threads=self._threads,
+            )  # fmt: skip
+            return assignment, runs.checkpoints(session, run.id)
+
+        assignment, checkpoints = bench.write(assign)
+        bench.beside(inputs.bring)
+        if checkpoints:
+            path, corrupt = bench.beside(lambda: inputs.newest(checkpoints))
+            self._say_resumed(path, corrupt)
+            assignment["checkpoint"] = None if path is None else str(path)
+        return assignment
+
+    def _say_resumed(self, path: Path | None, corrupt: int) -> None:
         if corrupt:
             detail = f"{corrupt} checkpoint(s) were not what was written; an older one is used."
-            events.add(session, run.job, "checkpoint_corrupt", detail, level="warn", run=run.id)
-        if checkpoint is not None:
-            events.add(session, run.job, "run_resumed", "It goes on from a checkpoint.", run=run.id)
-        return assignments.for_trainer(
-            session, run, bench.storage, bench.settings, work=bench.work, device=self._device,
-            threads=self._threads, checkpoint=checkpoint,
-        )  # fmt: skip
+            self._note({"type": "event", "code": "checkpoint_corrupt", "detail": detail,
+                        "level": "warn"})  # fmt: skip
+        if path is not None:
+            detail = "It goes on from a checkpoint."
+            self._note({"type": "event", "code": "run_resumed", "detail": detail})
 
     def _follow(self, trainer: TrainerProcess) -> bool:
         """Until the run is over. Returns whether the trainer may be used again."""
@@ -103,15 +131,18 @@ class TrainerRun:
                 done = self._hear(trainer, message)
                 if done is not None:
                     return done
+            if self._saving is not None and self._saving.file.done():
+                self._settle()
             if not trainer.is_alive and message is None and trainer.messages.empty():
                 self._beat(trainer)
+                self._settle()
                 self._bench.lose(trainer.how_it_ended())
                 return False
             if self._is_due():
                 order = self._beat(trainer)
                 if order != "continue":
                     trainer.kill()
-                    self._obey(order)
+                    self._bench.obey(order)
                     return False
             if self._must_give_up(trainer):
                 return False
@@ -130,21 +161,25 @@ class TrainerRun:
             case "metrics":
                 for name, step, value in message.get("points", []):
                     self._points[name, step] = value
+                metrics.heard(message.get("points", []))
                 self._dirty = True
             case "event":
                 self._note(message)
             case "checkpoint":
-                self._keep_checkpoint(message)
+                self._save(message)
             case "succeeded":
                 self._beat(trainer)
+                self._settle()
                 self._bench.finish(message.get("result", {}), message.get("files", []))
                 return True
             case "failed":
                 self._beat(trainer)
+                self._settle()
                 self._bench.fail(error_of(message))
                 return False
             case "stopped":
                 self._beat(trainer)
+                self._settle()
                 self._bench.give_back("The worker was stopped; the run goes on from here.")
                 return False
             case "ready":
@@ -180,13 +215,6 @@ class TrainerRun:
         self._dirty = self._begins = False
         return order
 
-    def _obey(self, order: leases.Order) -> None:
-        if order == "cancel":
-            self._bench.cancel()
-        elif order == "deadline":
-            detail = "The job took longer than its limits.seconds; give it more, or less to do."
-            self._bench.fail({"code": "time_limit", "detail": detail, "field": "limits.seconds"})
-
     def _must_give_up(self, trainer: TrainerProcess) -> bool:
         """Stop on request, and end a trainer that has gone silent."""
         now = time.monotonic()
@@ -208,6 +236,7 @@ class TrainerRun:
             return True
         if now - self._heard_at > STALLED_SECONDS:
             trainer.kill()
+            self._settle()
             self._bench.lose(f"The trainer said nothing for {STALLED_SECONDS:.0f} seconds.")
             return True
         return False
@@ -231,21 +260,39 @@ class TrainerRun:
 
         self._bench.write(write)
 
-    def _keep_checkpoint(self, message: Message) -> None:
-        listed = self._bench.adopt(message["file"])
+    def _save(self, message: Message) -> None:
+        """Begin to store a checkpoint beside the training; one at a time."""
+        self._settle()
+        made = message["file"]
 
-        def write(session: Session) -> list[str]:
-            lease = self._bench.lease
-            run = runs.held(session, lease.run.id, lease.fence)
-            if run is None:
-                return []
-            files.note(session, listed["sha256"], listed["bytes"])
-            files.use(session, listed["sha256"], run.id, "content")
-            gone = runs.add_checkpoint(
-                session, run, step=message.get("step", 0), sha256=listed["sha256"],
-                size=listed["bytes"],
-            )  # fmt: skip
-            return [sha256 for sha256 in gone if files.forget(session, sha256, run.id)]
+        def store() -> dict[str, Any]:
+            with metrics.checkpoint(made["bytes"]):
+                return self._bench.adopt(made)
 
-        for sha256 in self._bench.write(write):
-            self._bench.storage.delete(sha256)
+        storing = errands.start(store, name="checkpoint")
+        self._saving = Saving(step=message.get("step", 0), file=storing)
+
+    def _settle(self) -> None:
+        """Wait for the checkpoint on its way, if there is one, and write it down."""
+        saving, self._saving = self._saving, None
+        if saving is None:
+            return
+        try:
+            listed = self._bench.follow(saving.file, patience_seconds=STOP_SECONDS)
+        except Unavailable as error:
+            detail = f"The checkpoint of step {saving.step} was not kept: {error.detail}"
+            self._note({"type": "event", "code": "checkpoint_not_kept", "detail": detail,
+                        "level": "warn"})  # fmt: skip
+            return
+        self._bench.write(lambda s: self._write_checkpoint(s, saving.step, listed))
+
+    def _write_checkpoint(self, session: Session, step: int, listed: dict[str, Any]) -> None:
+        lease = self._bench.lease
+        run = runs.held(session, lease.run.id, lease.fence)
+        if run is None:
+            return
+        gone = runs.add_checkpoint(
+            session, run, step=step, sha256=listed["sha256"], size=listed["bytes"]
+        )
+        for sha256 in gone:
+            files.forget(session, sha256, run.id)

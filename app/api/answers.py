@@ -17,9 +17,9 @@ from app.deps import State
 from app.watch import Kind
 from core import idempotency
 from core.idempotency import Claim
-from core.tables import Dataset, Job, Student, Teacher
+from core.tables import Dataset, Job, Key, Student, Teacher
 
-Row = Teacher | Dataset | Job | Student
+Row = Teacher | Dataset | Job | Student | Key
 
 
 def etag(row: Row) -> str:

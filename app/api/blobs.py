@@ -42,14 +42,15 @@ async def put(sha256: Sha, request: Request, state: StateDep, tenant: Tenant) ->
         async for _ in request.stream():
             pass  # a body that is left unread would break the connection under the client
         return JSONResponse({"object": "blob", "sha256": sha256}, 200)
-    incoming = await run_in_threadpool(state.storage.receive, expected)
-    with incoming:
-        try:
-            await _receive(request.stream(), incoming, state.settings.max_upload_bytes)
-        except ClientDisconnect as error:
-            raise Malformed("The connection ended before the body did.") from error
-        await run_in_threadpool(incoming.keep, sha256)
-    await run_in_threadpool(_record, state, tenant, sha256, incoming.bytes)
+    incoming = await run_in_threadpool(state.storage.receive, sha256, expected)
+    try:
+        await _receive(request.stream(), incoming, state.settings.max_upload_bytes)
+        await run_in_threadpool(incoming.keep)
+    except ClientDisconnect as error:
+        raise Malformed("The connection ended before the body did.") from error
+    finally:
+        await run_in_threadpool(incoming.close)
+    await run_in_threadpool(_record, state, tenant, sha256, incoming.size)
     return JSONResponse({"object": "blob", "sha256": sha256}, 201)
 
 
@@ -114,18 +115,19 @@ def _know(state: State, tenant: str, sha256: str) -> bool:
             return False
         ours = files.converted(session, tenant, sha256) or sha256
         found = session.get(File, ours)
-        if found is None or not state.storage.has(ours):
+        if found is None:
             return False
         files.note(session, ours, found.bytes)
         if ours == sha256:
             files.use(session, sha256, files.upload_owner(tenant), "upload")  # young again
-        return True
+    # The note keeps them from being collected; the storage is asked outside the transaction.
+    return state.storage.has(ours)
 
 
 def _record(state: State, tenant: str, sha256: str, size: int) -> None:
     with state.database.write() as session:
         files.note(session, sha256, size)
         files.use(session, sha256, files.upload_owner(tenant), "upload")
-        if not state.storage.has(sha256):
-            # An old, unneeded twin was collected between the last byte and this row.
-            raise Unavailable("The bytes were removed while they arrived; send them again.")
+    if not state.storage.has(sha256):
+        # An old, unneeded twin was collected between the last byte and this row.
+        raise Unavailable("The bytes were removed while they arrived; send them again.")

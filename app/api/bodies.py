@@ -1,4 +1,4 @@
-"""Before a route sees a request: its id, the size of its body, and whether it's clean JSON.
+"""Before a route sees a request: the size of its body, and whether it's clean JSON.
 
 Plain ASGI, since Starlette's own middleware class would stand between an upload and the disk.
 """
@@ -17,7 +17,6 @@ from starlette.requests import ClientDisconnect
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from app.api import errors
-from core import ids
 from stillhouse.errors import (
     Malformed,
     SpecInvalid,
@@ -43,18 +42,6 @@ class Bodies:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
-        request_id = ids.new("req")
-        scope["stillhouse.request_id"] = request_id
-
-        async def send_with_id(message: Message) -> None:
-            if message["type"] == "http.response.start":
-                message["headers"] = [
-                    *message.get("headers", []),
-                    (b"x-request-id", request_id.encode()),
-                    (b"x-content-type-options", b"nosniff"),
-                ]
-            await send(message)
-
         request = Request(scope, receive)
         try:
             _refuse_nul(request)
@@ -65,9 +52,9 @@ class Bodies:
         except ClientDisconnect:
             return  # nobody is left to answer
         except StillhouseError as error:
-            await errors.respond(request, error)(scope, receive, send_with_id)
+            await errors.respond(request, error)(scope, receive, send)
             return
-        await self._app(scope, receive, send_with_id)
+        await self._app(scope, receive, send)
 
     async def _read(self, request: Request) -> bytes:
         chunks, size = [], 0

@@ -1,18 +1,15 @@
-"""What the service can do: methods, networks, workers, version."""
+"""What the service can do: methods, networks."""
 
 from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Query, Request, Response
+from fastapi import APIRouter, Query, Response
 from fastapi.responses import JSONResponse
 from sqlalchemy import select
 
-from app.api import answers, schemas
 from app.deps import Limit, StateDep
-from core import workers
-from core.tables import Network, Worker
-from stillhouse import __version__
+from core.tables import Network
 from stillhouse.spec.methods import METHODS
 
 router = APIRouter(prefix="/v1", tags=["catalogue"])
@@ -62,27 +59,3 @@ def networks(
         for row in rows[:limit]
     ]
     return JSONResponse({"object": "list", "data": data, "has_more": len(rows) > limit})
-
-
-@router.get("/workers", operation_id="list_workers")
-def list_workers(
-    request: Request,
-    state: StateDep,
-    limit: Limit = 20,
-    after: Annotated[str | None, Query(max_length=64)] = None,
-) -> Response:
-    """The workers, newest first."""
-    with state.database.read() as session:
-        rows = answers.newest(session, select(Worker), Worker.id, after=after, limit=limit)
-    lost_after = state.settings.lease_seconds
-
-    def show(row: Worker) -> dict[str, Any]:
-        return schemas.worker(row, workers.status_of(row, lost_after_seconds=lost_after))
-
-    return answers.page(request, rows, limit, show)
-
-
-@router.get("/version", operation_id="get_version")
-def version() -> dict[str, str]:
-    """The service's version and the contract's."""
-    return {"object": "version", "version": __version__, "api": "v1"}

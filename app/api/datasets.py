@@ -10,7 +10,7 @@ from fastapi.responses import JSONResponse
 from sqlalchemy import select
 
 from app.api import answers, patching, schemas, streaming
-from app.deps import After, Idempotency, Limit, State, StateDep, Tenant, Wait
+from app.deps import After, Creator, Idempotency, Limit, State, StateDep, Tenant, Wait
 from core import catalog, references
 from core.tables import Dataset
 from stillhouse.errors import NotFound
@@ -21,12 +21,19 @@ router = APIRouter(prefix="/v1/datasets", tags=["datasets"])
 
 @router.post("", status_code=202, operation_id="create_dataset")
 def create(
-    spec: DatasetSpec, request: Request, state: StateDep, tenant: Tenant, claim: Idempotency
+    spec: DatasetSpec,
+    request: Request,
+    state: StateDep,
+    tenant: Tenant,
+    creator: Creator,
+    claim: Idempotency,
 ) -> Response:
     """Take a dataset in; a worker decodes and splits it."""
     references.require_allowed(spec.source, state.settings.roots)
     made, replayed = answers.create(
-        state, claim, lambda session: catalog.create_dataset(session, tenant, spec).id
+        state,
+        claim,
+        lambda session: catalog.create_dataset(session, tenant, spec, created_by=creator).id,
     )
     state.doorbell.ring()
     row = _load(state, tenant, made)
@@ -113,7 +120,7 @@ def part(
         raise NotFound(f"The dataset has no {part} rows.")
     file = row.files[name]
     return streaming.file(
-        request, state.storage, sha256=file["sha256"], size=file["bytes"], name=name
+        request, state, sha256=file["sha256"], size=file["bytes"], name=name
     )
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from starlette.exceptions import HTTPException
 
 from app.api import findings
+from core import logs
 from core.db import trouble
 from stillhouse import errors
 from stillhouse.errors import StillhouseError
@@ -23,6 +24,8 @@ log = logging.getLogger(__name__)
 STATUS: dict[type[StillhouseError], int] = {
     errors.Refused: 422,
     errors.Malformed: 400,
+    errors.Unauthorized: 401,
+    errors.ScopeMissing: 403,
     errors.NotFound: 404,
     errors.MethodNotAllowed: 405,
     errors.Conflict: 409,
@@ -30,6 +33,7 @@ STATUS: dict[type[StillhouseError], int] = {
     errors.UnsupportedMediaType: 415,
     errors.RangeNotSatisfiable: 416,
     errors.InputRejected: 422,
+    errors.TooManyAttempts: 429,
     errors.Unavailable: 503,
     errors.StorageFull: 507,
     errors.RunFailed: 500,
@@ -37,6 +41,8 @@ STATUS: dict[type[StillhouseError], int] = {
 }
 TITLES = {
     400: "Malformed request",
+    401: "Unauthorized",
+    403: "Forbidden",
     404: "Not found",
     405: "Method not allowed",
     409: "Conflict",
@@ -44,6 +50,7 @@ TITLES = {
     415: "Unsupported media type",
     416: "Range not satisfiable",
     422: "Request refused",
+    429: "Too many requests",
     500: "Internal error",
     503: "Unavailable",
     507: "Storage full",
@@ -60,6 +67,7 @@ def respond(request: Request, error: StillhouseError) -> JSONResponse:
     """An error as problem+json."""
     status = status_of(error)
     code = error.rejected_code if isinstance(error, errors.InputRejected) else error.code
+    request.scope["stillhouse.error_code"] = code
     body: dict[str, Any] = {
         "type": f"urn:stillhouse:error:{code}",
         "title": TITLES[status],
@@ -70,16 +78,27 @@ def respond(request: Request, error: StillhouseError) -> JSONResponse:
     }
     if status == 422:
         body["errors"] = error.errors
-    headers = {}
-    if isinstance(error, errors.Conflict) and not isinstance(error, errors.RequestInFlight):
-        headers["x-should-retry"] = "false"
-    if status == 503 or isinstance(error, errors.RequestInFlight):
-        headers["Retry-After"] = RETRY_AFTER_SECONDS
-    if isinstance(error, errors.RangeNotSatisfiable) and "size" in error.extra:
-        headers["Content-Range"] = f"bytes */{error.extra['size']}"
     return JSONResponse(
-        body | error.extra, status, headers=headers, media_type="application/problem+json"
+        body | error.extra,
+        status,
+        headers=_headers(error, status),
+        media_type="application/problem+json",
     )
+
+
+def _headers(error: StillhouseError, status: int) -> dict[str, str]:
+    match error:
+        case errors.Unauthorized():
+            return {"WWW-Authenticate": "Bearer"}
+        case errors.TooManyAttempts():  # the same key is as wrong the next time
+            return {"Retry-After": str(error.extra["retry_after"]), "x-should-retry": "false"}
+        case errors.RequestInFlight():
+            return {"Retry-After": RETRY_AFTER_SECONDS}
+        case errors.Conflict():
+            return {"x-should-retry": "false"}
+        case errors.RangeNotSatisfiable() if "size" in error.extra:
+            return {"Content-Range": f"bytes */{error.extra['size']}"}
+    return {"Retry-After": RETRY_AFTER_SECONDS} if status == 503 else {}
 
 
 def from_validation(found: Sequence[Any]) -> StillhouseError:
@@ -135,12 +154,17 @@ def install(app: FastAPI) -> None:
         log.warning("the database is %s: %s", kind, error.orig)
         if kind == "full":
             return respond(request, errors.StorageFull("The database's disk is full."))
+        if kind == "behind":
+            return respond(
+                request, errors.Unavailable("The database waits to be migrated; try again.")
+            )
         return respond(request, errors.Unavailable("The database is away; try again."))
 
     @app.exception_handler(Exception)
     def _unexpected(request: Request, error: Exception) -> JSONResponse:
         request_id = request.scope.get("stillhouse.request_id")
-        log.error("request %s failed", request_id, exc_info=error)
+        with logs.bound(request_id=request_id):  # this runs outside of what named the request
+            log.error("the request failed: %s", error, exc_info=error)
         return respond(request, errors.Internal())
 
 

@@ -48,7 +48,7 @@ def _inputs(state: State, tenant: str, spec: JobSpec) -> tuple[Teacher | None, D
 
 def _ask(state: State, tenant: str, resolved: ResolvedJob) -> str:
     with state.database.write() as session:
-        return runs.add_estimate(session, tenant, resolved.model_dump(mode="json")).id
+        return runs.add_estimate(session, tenant, resolved).id
 
 
 async def _answer_of(state: State, run_id: str, seconds: float) -> dict[str, Any]:

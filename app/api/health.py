@@ -1,4 +1,4 @@
-"""Is the process alive, and are the parts that it needs?"""
+"""What needs no key: is the process alive, which version is it, are the parts that it needs?"""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ from sqlalchemy import select, text
 from app.deps import State, StateDep
 from core import workers
 from core.tables import Worker
+from stillhouse import __version__
 from stillhouse.errors import StillhouseError
 
 router = APIRouter(tags=["health"])
@@ -20,6 +21,12 @@ router = APIRouter(tags=["health"])
 async def healthz() -> dict[str, str]:
     """The process answers."""
     return {"status": "ok"}
+
+
+@router.get("/v1/version", operation_id="get_version")
+async def version() -> dict[str, str]:
+    """The service's version and the contract's."""
+    return {"object": "version", "version": __version__, "api": "v1"}
 
 
 @router.get("/readyz", operation_id="readyz")
@@ -40,7 +47,8 @@ def _database(state: State) -> str:
             session.execute(text("SELECT 1"))
     except Exception as error:  # noqa: BLE001  whatever it is, the answer is "not ready"
         return f"away: {type(error).__name__}"
-    return "ok"
+    is_prepared = state.prepared is None or state.prepared.is_set()
+    return "ok" if is_prepared else "not migrated yet"
 
 
 def _storage(state: State) -> str:

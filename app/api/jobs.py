@@ -7,22 +7,21 @@ from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.concurrency import run_in_threadpool
-from sqlalchemy import Select, and_, exists, func, or_, select
+from sqlalchemy import Select, and_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session, aliased
 
 from app.api import answers, patching, schemas
-from app.deps import After, Idempotency, Limit, State, StateDep, Tenant, Wait
-from core import catalog, jobs, workers
-from core.tables import Job, JobLabel, Worker
-from stillhouse.errors import NotFound, SpecInvalid
+from app.deps import After, Creator, Idempotency, Limit, State, StateDep, Tenant, Wait
+from core import catalog, jobs, waiting
+from core.tables import Job, JobLabel
+from stillhouse.errors import SpecInvalid
 from stillhouse.spec import JobSpec
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
 _METADATA = re.compile(r"metadata\[(.*)\]", re.DOTALL)
 MAX_FILTERS = 20  # a job has at most 16 pairs
-MAX_POSITION = 100  # counting further would make a status read cost what the queue is long
 
 
 @router.post("", status_code=201, operation_id="create_job")
@@ -31,12 +30,16 @@ async def create(
     request: Request,
     state: StateDep,
     tenant: Tenant,
+    creator: Creator,
     claim: Idempotency,
     wait: Wait,
 ) -> Response:
     """Submit a job."""
     made, replayed = await run_in_threadpool(
-        answers.create, state, claim, lambda session: jobs.create(session, tenant, spec).id
+        answers.create,
+        state,
+        claim,
+        lambda session: jobs.create(session, tenant, spec, created_by=creator).id,
     )
     state.doorbell.ring()
     if wait > 0:
@@ -60,7 +63,7 @@ def list_(
     query, id_column = _filtered(request, tenant, status, teacher, dataset)
     with state.database.read() as session:
         rows = answers.newest(session, query, id_column, after=after, limit=limit)
-    return answers.page(request, rows, limit, schemas.job)
+    return answers.page(request, rows, limit, _listed)
 
 
 @router.get("/{job_id}", operation_id="get_job")
@@ -110,34 +113,19 @@ def delete(
     return Response(status_code=204)
 
 
+def _listed(row: Job) -> schemas.Answer:
+    return schemas.job(row, waiting.at_a_glance(row))
+
+
 def _answer(
     request: Request, state: State, tenant: str, job_id: str, status: int = 200
 ) -> Response:
-    """Read a job, its place in line and whether anybody works, in one statement."""
-    before = aliased(Job)
-    ahead = (
-        select(before.id)
-        .where(
-            before.status == "queued",
-            Job.status == "queued",
-            or_(
-                before.priority > Job.priority,
-                and_(before.priority == Job.priority, before.id < Job.id),
-            ),
-        )
-        .limit(MAX_POSITION)
-        .correlate(Job)
-        .subquery()
-    )
-    place = select(func.count()).select_from(ahead).scalar_subquery()
-    lives = exists().where(Worker.last_seen_at > workers.alive_since(state.settings.lease_seconds))
+    """Read a job and, if it waits, what for."""
+    lease_seconds = state.settings.lease_seconds
     with state.database.read() as session:
-        query = select(Job, place, lives).where(Job.id == job_id, Job.tenant == tenant)
-        found = session.execute(query).one_or_none()
-    if found is None:
-        raise NotFound(f"There is no job '{job_id[:64]}'.")
-    row, position, alive = found
-    return answers.one(request, row, schemas.job(row, position, worker_lives=alive), status=status)
+        row = catalog.get(session, Job, tenant, job_id)
+        why = waiting.of_job(session, row, lease_seconds=lease_seconds)
+    return answers.one(request, row, schemas.job(row, why), status=status)
 
 
 def _filtered(

@@ -12,17 +12,13 @@ ANY = ["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD"]
 LATER = {
     "/v1/uploads": ANY,
     "/v1/uploads/{rest:path}": ANY,
-    "/v1/keys": ANY,
-    "/v1/keys/{rest:path}": ANY,
     "/v1/teacher-store": ["GET"],
     "/v1/comparisons": ["GET"],
     "/v1/jobs/{job_id}/pause": ["POST"],
     "/v1/jobs/{job_id}/resume": ["POST"],
     "/v1/jobs/{job_id}/finish": ["POST"],
     "/v1/jobs/{job_id}/rerun": ["POST"],
-    "/v1/workers/{worker_id}/drain": ["POST"],
     "/hf/{rest:path}": ANY,
-    "/metrics": ["GET"],
     "/": ["GET"],
 }
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 from datetime import UTC, datetime
 from typing import Any
 
-from core.tables import Dataset, Event, Job, Run, Student, Teacher, Worker
+from core.tables import Dataset, Event, Job, Key, Run, Student, Teacher, Worker
+from core.waiting import Waiting
 
 Answer = dict[str, Any]
 
@@ -17,7 +18,7 @@ def moment(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
-def _named(row: Teacher | Dataset | Job | Student, kind: str) -> Answer:
+def _named(row: Teacher | Dataset | Job | Student | Key, kind: str) -> Answer:
     return {
         "object": kind,
         "id": row.id,
@@ -74,12 +75,8 @@ def dataset(row: Dataset) -> Answer:
     }
 
 
-def job(row: Job, ahead: int | None = None, *, worker_lives: bool = True) -> Answer:
-    """A job.
-
-    `ahead` counts the queued jobs before it (None in a list, where nobody counts);
-    `worker_lives` says whether any worker was seen lately.
-    """
+def job(row: Job, why: Waiting | None) -> Answer:
+    """A job, and what it waits for."""
     fraction = min(row.step / row.steps, 1.0) if row.steps else 0.0
     if row.status == "succeeded":
         fraction = 1.0
@@ -95,7 +92,7 @@ def job(row: Job, ahead: int | None = None, *, worker_lives: bool = True) -> Ans
             "epoch": row.epoch,
             "eta_seconds": round(row.eta_seconds, 1),
         },
-        "waiting": _waiting(row, ahead, worker_lives=worker_lives),
+        "waiting": _waiting(why),
         "error": row.error,
         "attempts": row.attempts,
         "parent": row.parent,
@@ -106,23 +103,10 @@ def job(row: Job, ahead: int | None = None, *, worker_lives: bool = True) -> Ans
     }
 
 
-def _waiting(row: Job, ahead: int | None, *, worker_lives: bool) -> Answer | None:
-    if row.status not in ("queued", "preparing"):
+def _waiting(why: Waiting | None) -> Answer | None:
+    if why is None:
         return None
-    if row.resolved is None:
-        message = "It waits until its teacher and dataset have been checked."
-        return {"code": "inputs", "position": 0, "message": message}
-    if row.started_at is not None:
-        return None
-    if ahead is None:
-        message = "It is in line; its own address says at which place."
-        return {"code": "queue", "position": 0, "message": message}
-    position = ahead + 1
-    if not worker_lives:
-        message = "No worker has been seen lately; start one."
-        return {"code": "no_worker", "position": position, "message": message}
-    message = f"It is number {position} in line." if ahead else "It is next in line."
-    return {"code": "queue", "position": position, "message": message}
+    return {"code": why.code, "position": why.position, "message": why.message}
 
 
 def run(row: Run) -> Answer:
@@ -195,12 +179,23 @@ def worker(row: Worker, status: str) -> Answer:
         "id": row.id,
         "name": row.name,
         "status": status,
+        "draining": row.is_draining,
+        "kind": row.kind,
         "device": row.device,
         "memory_bytes": row.memory_bytes,
         "run": row.run,
         "version": row.software,
         "started_at": moment(row.started_at),
         "last_seen_at": moment(row.last_seen_at),
+    }
+
+
+def key(row: Key) -> Answer:
+    """A key, without its secret: that is stored nowhere."""
+    return _named(row, "key") | {
+        "scopes": row.scopes,
+        "last_used_at": moment(row.last_used_at),
+        "revoked_at": moment(row.revoked_at),
     }
 
 

@@ -10,15 +10,17 @@ from typing import Any
 from fastapi import Request, Response
 from fastapi.responses import StreamingResponse
 
+from app.deps import State
 from core.storage import Storage
 from stillhouse.errors import NotFound, RangeNotSatisfiable
 
 _RANGE = re.compile(r"^bytes=(\d{0,400})-(\d{0,400})$")
 _BLOCK = 512
+LINK_SECONDS = 900  # a link is an access right to its holder: long enough to begin, no longer
 
 
-def file(request: Request, storage: Storage, *, sha256: str, size: int, name: str) -> Response:
-    """A stored file.
+def file(request: Request, state: State, *, sha256: str, size: int, name: str) -> Response:
+    """A stored file, or where it is to be had.
 
     Raises `NotFound` if its bytes are gone; `RangeNotSatisfiable` if the one range asked for
     lies outside it.
@@ -32,8 +34,6 @@ def file(request: Request, storage: Storage, *, sha256: str, size: int, name: st
     }
     if _names(request.headers.get("if-none-match"), tag):
         return Response(status_code=304, headers=headers)
-    if not storage.has(sha256):
-        raise NotFound("The file is gone.")
     wanted = _range(request, tag, size)
     start, end = wanted or (0, size)
     headers["Content-Length"] = str(end - start)
@@ -42,7 +42,12 @@ def file(request: Request, storage: Storage, *, sha256: str, size: int, name: st
     status = 206 if wanted is not None else 200
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type="application/octet-stream")
-    body = storage.read(sha256, start, end)
+    if (link := _link(state, sha256)) is not None:
+        headers = {"Location": link, "ETag": tag, "Cache-Control": "no-store"}
+        return Response(status_code=307, headers=headers)
+    if not state.storage.has(sha256):
+        raise NotFound("The file is gone.")
+    body = state.storage.read(sha256, start, end)
     return StreamingResponse(body, status, headers, media_type="application/octet-stream")
 
 
@@ -59,6 +64,12 @@ def archive(storage: Storage, files: list[dict[str, Any]], *, name: str, made: f
     return StreamingResponse(
         _tar(storage, files, name, int(made)), headers=headers, media_type="application/x-tar"
     )
+
+
+def _link(state: State, sha256: str) -> str | None:
+    if state.settings.downloads == "stream":
+        return None
+    return state.storage.link(sha256, seconds=LINK_SECONDS)
 
 
 def _tar(storage: Storage, files: list[dict[str, Any]], name: str, made: int) -> Iterator[bytes]:

@@ -73,7 +73,7 @@ def file(student_id: str, path: str, request: Request, state: StateDep, tenant: 
         listed = ", ".join(item["path"] for item in row.files)
         raise NotFound(f"The student has no file '{path[:64]}'; it has {listed}.")
     return streaming.file(
-        request, state.storage, sha256=found["sha256"], size=found["bytes"], name=path
+        request, state, sha256=found["sha256"], size=found["bytes"], name=path
     )
 
 

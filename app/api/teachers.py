@@ -7,7 +7,7 @@ from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import select
 
 from app.api import answers, patching, schemas
-from app.deps import After, Idempotency, Limit, State, StateDep, Tenant, Wait
+from app.deps import After, Creator, Idempotency, Limit, State, StateDep, Tenant, Wait
 from core import catalog, references
 from core.tables import Teacher
 from stillhouse.spec import TeacherSpec
@@ -17,12 +17,19 @@ router = APIRouter(prefix="/v1/teachers", tags=["teachers"])
 
 @router.post("", status_code=202, operation_id="create_teacher")
 def create(
-    spec: TeacherSpec, request: Request, state: StateDep, tenant: Tenant, claim: Idempotency
+    spec: TeacherSpec,
+    request: Request,
+    state: StateDep,
+    tenant: Tenant,
+    creator: Creator,
+    claim: Idempotency,
 ) -> Response:
     """Take a teacher in; its bytes are checked on a worker."""
     references.require_allowed(spec.weights, state.settings.roots)
     made, replayed = answers.create(
-        state, claim, lambda session: catalog.create_teacher(session, tenant, spec).id
+        state,
+        claim,
+        lambda session: catalog.create_teacher(session, tenant, spec, created_by=creator).id,
     )
     state.doorbell.ring()
     return _answer(request, state, tenant, made, created=True, replayed=replayed)

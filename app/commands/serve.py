@@ -7,14 +7,18 @@ import ipaddress
 import logging
 import signal
 import socket
+import threading
 from types import FrameType
 
 import uvicorn
+from sqlalchemy.exc import DBAPIError
 
+from app import first_keys
 from app.main import create_app
 from app.protocol import DeadlineProtocol
 from app.worker_process import WorkerProcess
 from core import logs, migrate
+from core.db import trouble
 from core.settings import Settings
 
 log = logging.getLogger("stillhouse")
@@ -37,12 +41,9 @@ def run(_arguments: argparse.Namespace, settings: Settings) -> int:
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     for root in settings.roots:
         root.mkdir(parents=True, exist_ok=True)
-    migrate.upgrade(settings.database)
     worker = None if settings.broker_url else WorkerProcess()
-    if worker is not None:
-        worker.start()
     try:
-        serve(settings, listening)
+        serve(settings, listening, worker)
     except KeyboardInterrupt:
         log.info("stopped")
     finally:
@@ -54,17 +55,16 @@ def run(_arguments: argparse.Namespace, settings: Settings) -> int:
 def refuse_open_doors(settings: Settings) -> None:
     """Without keys the service listens to this machine only.
 
-    Raises `ValueError` if it would listen to others, or if keys are asked for.
+    Raises `ValueError` if it would listen to others.
     """
-    if settings.auth == "keys":
-        message = "STILLHOUSE_AUTH=keys is not available yet"
-        raise ValueError(message)
-    if settings.host != "localhost" and not _is_loopback(settings.host):
-        message = (
-            f"STILLHOUSE_AUTH=off is allowed on loopback only, and STILLHOUSE_HOST is "
-            f"{settings.host}: anybody who reaches that address could use the service"
-        )
-        raise ValueError(message)
+    if settings.auth == "keys" or settings.host == "localhost" or _is_loopback(settings.host):
+        return
+    message = (
+        f"STILLHOUSE_AUTH=off is allowed on loopback only, and STILLHOUSE_HOST is "
+        f"{settings.host}: anybody who reaches that address could use the service; "
+        "set STILLHOUSE_AUTH=keys"
+    )
+    raise ValueError(message)
 
 
 def listen(settings: Settings) -> socket.socket:
@@ -84,10 +84,15 @@ def listen(settings: Settings) -> socket.socket:
     return listening
 
 
-def serve(settings: Settings, listening: socket.socket) -> None:
-    """Run the API until SIGTERM or SIGINT."""
+def serve(settings: Settings, listening: socket.socket, worker: WorkerProcess | None) -> None:
+    """Run the API until SIGTERM or SIGINT.
+
+    It answers at once, with 503 until the database is there and migrated. Raises what kept it
+    from being prepared.
+    """
+    prepared = threading.Event()
     config = uvicorn.Config(
-        create_app(settings),
+        create_app(settings, prepared=prepared),
         http=DeadlineProtocol,
         log_config=None,
         access_log=False,
@@ -95,7 +100,38 @@ def serve(settings: Settings, listening: socket.socket) -> None:
         timeout_graceful_shutdown=5,
     )
     log.info("Stillhouse listens on http://%s:%d", *listening.getsockname()[:2])
-    uvicorn.Server(config).run(sockets=[listening])
+    server, failures = uvicorn.Server(config), list[Exception]()
+
+    def begin() -> None:
+        try:
+            prepare(settings)
+        except Exception as error:  # noqa: BLE001  whatever it is, the main thread raises it
+            failures.append(error)
+            server.should_exit = True
+            return
+        prepared.set()
+        if worker is not None:
+            worker.start()
+
+    threading.Thread(target=begin, name="preparation", daemon=True).start()
+    server.run(sockets=[listening])
+    if failures:
+        raise failures[0]
+
+
+def prepare(settings: Settings) -> None:
+    """Wait for the database, migrate it, and see that somebody can come in."""
+    while True:
+        migrate.upgrade(settings.database)
+        try:
+            if settings.auth == "keys":
+                first_keys.let_in(settings)
+        except DBAPIError as error:
+            if trouble(error) != "away":
+                raise
+            log.warning("the database went away: %s", error.orig)
+        else:
+            return
 
 
 def _is_loopback(host: str) -> bool:

@@ -42,22 +42,9 @@ def upgrade() -> None:
         "workers",
         sa.Column("is_draining", sa.Boolean(), server_default=sa.false(), nullable=False),
     )
-    queued = sa.text("status = 'queued' AND ready")
-    op.create_index(
-        "ix_runs_line",
-        "runs",
-        ["device_kind", "priority", "turn", "id"],
-        sqlite_where=queued,
-        postgresql_where=queued,
-    )
-    op.create_index("ix_runs_started", "runs", ["started_at"])
-    op.drop_index("ix_runs_claim", table_name="runs")
 
 
 def downgrade() -> None:
-    op.create_index("ix_runs_claim", "runs", ["status", "ready", "priority", "id"])
-    op.drop_index("ix_runs_started", table_name="runs")
-    op.drop_index("ix_runs_line", table_name="runs")
     op.drop_column("workers", "is_draining")
     op.drop_column("workers", "kind")
     op.drop_column("runs", "turn")

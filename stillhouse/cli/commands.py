@@ -7,7 +7,19 @@ from typing import Annotated
 import typer
 
 from stillhouse import __version__, errors
-from stillhouse.cli import inputs, jobs, push, report, students, submit, terminal, watch
+from stillhouse.cli import (
+    doctor,
+    inputs,
+    jobs,
+    keys,
+    push,
+    report,
+    students,
+    submit,
+    terminal,
+    watch,
+    workers,
+)
 from stillhouse.cli.terminal import AsJson
 
 app = typer.Typer(
@@ -33,6 +45,10 @@ app.command(name="jobs")(jobs.jobs)
 app.command()(inputs.teachers)
 app.command()(inputs.datasets)
 app.command(name="students")(students.students)
+app.command(name="doctor")(doctor.doctor)
+app.add_typer(keys.app, name="keys")
+app.command(name="workers")(workers.workers)
+app.command()(workers.drain)
 
 
 @app.command()

@@ -33,9 +33,9 @@ AsJson = Annotated[bool, typer.Option("--json", help="Print the API's JSON on st
 AtMost = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
 
 EXIT_CODES = (
-    "0 done; 1 a job failed, or a teacher or a dataset was rejected; 2 wrong usage, or a local "
-    "file that can't be used; 3 the service refused; 4 the service can't be reached, or failed; "
-    "130 Ctrl-C"
+    "0 done; 1 a job failed, a teacher or a dataset was rejected, or `doctor` found what fails; "
+    "2 wrong usage, or a local file that can't be used; 3 the service refused; "
+    "4 the service can't be reached, or failed; 130 Ctrl-C"
 )
 
 _WIDE = 200

@@ -14,7 +14,7 @@ from starlette.testclient import TestClient
 from app.main import create_app
 from core.db import Database
 from core.settings import Settings
-from core.storage import Storage
+from core.storage import open_storage
 from tests import servers, waiting
 from tests.stage import Stage
 
@@ -46,7 +46,7 @@ def client(settings: Settings) -> Iterator[TestClient]:
 
 @pytest.fixture
 def stage(database: Database, settings: Settings) -> Stage:
-    return Stage(database, Storage(settings.storage_root))
+    return Stage(database, open_storage(settings))
 
 
 @pytest.fixture

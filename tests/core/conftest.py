@@ -9,13 +9,13 @@ from pathlib import Path
 import pytest
 
 from core.db import Database
-from core.storage import Storage
+from core.storage import LocalStorage, Storage
 from tests.stage import Stage
 
 
 @pytest.fixture
 def storage(tmp_path: Path) -> Storage:
-    return Storage(tmp_path / "storage")
+    return LocalStorage(tmp_path / "storage")
 
 
 @pytest.fixture

@@ -120,9 +120,38 @@ def test_forgetting_spares_what_another_needs(stage: Stage) -> None:
         stage.write(files.note, file["sha256"], file["bytes"])
         stage.write(files.use, file["sha256"], owner, "content")
     assert stage.write(files.forget, file["sha256"], "run_a") is False
-    assert has_file(stage, file["sha256"])
+    assert stage.write(files.collect, untouched_since=time.time() - 600) == []
     assert stage.write(files.forget, file["sha256"], "run_b") is True
-    assert not has_file(stage, file["sha256"])
+    assert stage.write(files.collect, untouched_since=time.time() - 600) == [file["sha256"]]
+
+
+def test_what_is_forgotten_while_another_begins_to_use_it_stays(stage: Stage) -> None:
+    if stage.database.is_sqlite:
+        pytest.skip("writers of SQLite stand in line")
+    file = stage.put(b"shared")
+    stage.write(files.note, file["sha256"], file["bytes"])
+    stage.write(files.use, file["sha256"], "run_a", "content")
+    forgotten: list[bool] = []
+    forgetting = threading.Thread(
+        target=lambda: forgotten.append(stage.write(files.forget, file["sha256"], "run_a"))
+    )
+    with stage.database.write() as session:
+        files.note(session, file["sha256"], file["bytes"])
+        files.use(session, file["sha256"], "run_b", "content")
+        forgetting.start()
+        forgetting.join(0.3)
+        assert forgetting.is_alive(), "it did not wait for the row"
+    forgetting.join(10)
+    assert forgotten == [False]
+    assert stage.write(files.collect, untouched_since=LATER) == []
+
+
+def test_strays_are_collected_and_what_is_known_stays_as_it_was(stage: Stage) -> None:
+    young, used, stray = stage.put(b"young"), stage.upload(b"used"), stage.put(b"stray")["sha256"]
+    stage.write(files.note, young["sha256"], young["bytes"])
+    stage.write(files.note_strays, [young["sha256"], used, stray])
+    assert stage.write(files.collect, untouched_since=time.time() - 600) == [stray]
+    assert has_file(stage, young["sha256"])
 
 
 def test_two_uploads_of_the_same_bytes_at_once_are_one_file(stage: Stage) -> None:

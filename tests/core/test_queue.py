@@ -1,4 +1,8 @@
+import contextlib
+import queue as queues
+import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 from core import queue
@@ -15,21 +19,66 @@ def test_without_a_broker_a_ring_is_nothing() -> None:
 def test_a_dead_broker_costs_the_caller_nothing() -> None:
     bell = Doorbell(f"redis://127.0.0.1:{servers.free_port()}/0")
     before = time.monotonic()
-    bell.ring(3)
+    bell.ring()
     assert time.monotonic() - before < 0.5
     waiting.until(lambda: bell.is_reachable is False, what="the failed ring")
 
 
-def test_a_ring_is_a_message_that_carries_no_work(broker_url: str) -> None:
+def test_every_worker_hears_a_ring_that_carries_no_work(broker_url: str) -> None:
+    with listening(broker_url) as first, listening(broker_url) as second:
+        Doorbell(broker_url).ring()
+        for message in (first.get(timeout=20), second.get(timeout=20)):
+            assert message.headers["task"] == queue.TASK
+            assert message.headers["argsrepr"] == "()"
+            assert message.headers["expires"] is not None
+            assert message.content_type == "application/json"
+
+
+def test_rings_of_one_moment_are_one_and_the_last_is_sent_before_the_end(broker_url: str) -> None:
     bell = Doorbell(broker_url)
-    bell.ring(2)
-    waiting.until(lambda: bell.is_reachable, what="the ring")
+    with listening(broker_url) as heard:
+        for _ in range(100):
+            bell.ring()
+        bell.close()
+        heard.get(timeout=20)
+    assert bell.is_reachable
+    assert heard.qsize() < 10
+
+
+@contextlib.contextmanager
+def listening(broker_url: str) -> Iterator[queues.SimpleQueue[Any]]:
+    """What a worker hears from now on."""
+    heard, over = queues.SimpleQueue[Any](), threading.Event()
     celery = queue.make_celery(broker_url)
     with celery.connection_for_read() as connection:
-        channel: Any = connection.channel()
-        found = waiting.until(lambda: channel.basic_get(queue.QUEUE, no_ack=True), what="a message")
-        assert found.headers["task"] == queue.TASK
-        assert found.headers["argsrepr"] == "()"
-        assert found.headers["expires"] is not None
-        assert found.content_type == "application/json"
+        celery.amqp.TaskConsumer(connection.channel(), on_message=heard.put).consume()
+
+        def listen() -> None:
+            while not over.is_set():
+                with contextlib.suppress(TimeoutError):
+                    connection.drain_events(timeout=0.1)
+
+        thread = threading.Thread(target=listen)
+        thread.start()
+        try:
+            _until_it_hears(broker_url, heard)
+            yield heard
+        finally:
+            over.set()
+            thread.join()
     celery.close()
+
+
+def _until_it_hears(broker_url: str, heard: queues.SimpleQueue[Any]) -> None:
+    """A subscription is made a moment after it's asked for."""
+    bell = Doorbell(broker_url)
+
+    def rung() -> bool:
+        bell.ring()
+        return not heard.empty()
+
+    waiting.until(rung, what="a ring that is heard")
+    bell.close()
+    with contextlib.suppress(queues.Empty):
+        while heard.get(timeout=0.3):
+            pass

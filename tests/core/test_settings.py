@@ -31,16 +31,8 @@ def test_without_allowed_roots_only_the_imports_folder_may_be_named(
     assert Settings(data_dir=tmp_path).roots == (tmp_path / "imports",)
 
 
-def test_database_and_storage_live_in_the_data_folder(tmp_path: Path) -> None:
-    found = Settings(data_dir=tmp_path)
-    assert found.database == f"sqlite:///{tmp_path}/stillhouse.db"
-    assert found.storage_root == tmp_path / "storage"
-
-
-def test_a_storage_that_is_no_folder_is_refused() -> None:
-    with pytest.raises(ValueError, match="STILLHOUSE_STORAGE_URL"):
-        _ = Settings(storage_url="s3://bucket/prefix").storage_root
-    assert Settings(storage_url="file:///srv/files").storage_root == Path("/srv/files")
+def test_the_database_lives_in_the_data_folder(tmp_path: Path) -> None:
+    assert Settings(data_dir=tmp_path).database == f"sqlite:///{tmp_path}/stillhouse.db"
 
 
 def test_workers_poll_often_without_a_broker_and_seldom_beside_one() -> None:

@@ -1,9 +1,11 @@
+import threading
 import time
 
 from sqlalchemy import select
 
 from core import workers
 from core.tables import Network, Worker
+from tests import stage as stage_module
 from tests.stage import Stage
 
 
@@ -31,6 +33,53 @@ def test_a_silent_worker_is_lost_and_one_that_left_at_once(stage: Stage) -> None
     assert workers.status_of(stage.get(Worker, made), lost_after_seconds=-1) == "lost"
     stage.write(workers.leave, made)
     assert workers.status_of(stage.get(Worker, made), lost_after_seconds=60) == "lost"
+
+
+def test_a_draining_worker_takes_nothing_new_and_finishes_what_it_has(stage: Stage) -> None:
+    made = stage.worker()
+    stage.job()
+    lease = stage.take(worker=made)
+    stage.validating_dataset()  # intake, too
+    stage.write(workers.drain, made)
+    stage.write(workers.drain, made)
+    assert workers.status_of(stage.get(Worker, made), lost_after_seconds=60) == "draining"
+    assert stage.beat(lease) == "continue"
+    assert stage.end_well(lease) is not None
+    assert stage.look(worker=made) is None
+    stage.write(workers.undrain, made)
+    assert stage.look(worker=made) is not None
+
+
+def test_a_restart_ends_a_drain_and_a_lost_worker_is_lost(stage: Stage) -> None:
+    made = enrolled(stage, "a")
+    stage.write(workers.drain, made)
+    assert workers.status_of(stage.get(Worker, made), lost_after_seconds=60) == "lost"
+    enrolled(stage, "a")
+    assert not stage.get(Worker, made).is_draining
+
+
+def test_once_a_drain_has_answered_nothing_more_is_claimed(stage: Stage) -> None:
+    """Whatever was about to be claimed at that moment."""
+    made = stage.worker()
+    stage.job(seeds=30, controls=[])
+    stage.end_well(stage.take())
+    claimed_after: list[str] = []
+    has_answered = threading.Event()
+
+    def work(number: int) -> None:
+        if number == 0:
+            stage.take(worker=made)
+            stage.write(workers.drain, made)
+            has_answered.set()
+            return
+        for _ in range(8):
+            was_over = has_answered.is_set()
+            lease = stage.look(worker=made)
+            if lease is not None and was_over:
+                claimed_after.append(lease.run.id)
+
+    stage_module.at_once(4, work)
+    assert claimed_after == []
 
 
 def test_a_worker_is_forgotten_after_a_week(stage: Stage) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,19 +17,20 @@ from sklearn.datasets import load_digits
 from stillhouse.client import Client
 from stillhouse.spec import NetworkSpec
 from tests import servers
+from tests.compose.stack import Elsewhere
 from tests.servers import Service
 from worker.engine import networks
 
 TEACHER = NetworkSpec(family="builtin", name="resnet14")
+OWN_SERVICES = ["sqlite-polling", "postgresql-celery"]
+ELSEWHERE = os.environ.get("STILLHOUSE_TEST_STACK")
 INPUT = {"size": [8, 8], "channels": "gray", "mean": [0.5], "std": [0.5]}
 
 
 @pytest.fixture(scope="session")
 def digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     """The first 600 of scikit-learn's digits: (n, 8, 8) uint8 and labels."""
-    found = load_digits()
-    pixels = np.round(found.images[:600] * 255 / 16).astype(np.uint8)
-    return pixels, found.target[:600].astype(np.int64)
+    return read_digits()
 
 
 @pytest.fixture(scope="session")
@@ -37,20 +39,17 @@ def material(
     tmp_path_factory: pytest.TempPathFactory,
 ) -> Path:
     """A folder with digits.npz and teacher.pt, as a user has them."""
-    folder = tmp_path_factory.mktemp("material")
-    np.savez(folder / "digits.npz", x=digits[0], y=digits[1])
-    torch.manual_seed(7)
-    teacher = networks.build(TEACHER, classes=10, channels=1, size=(8, 8))
-    _train(teacher, *digits)
-    torch.save({"state_dict": teacher.state_dict()}, folder / "teacher.pt")
-    return folder
+    return write_material(tmp_path_factory.mktemp("material"), *digits)
 
 
-@pytest.fixture(scope="session", params=["sqlite-polling", "postgresql-celery"])
+@pytest.fixture(scope="session", params=["composed"] if ELSEWHERE else OWN_SERVICES)
 def service(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Service]:
-    """A running service of each kind; its jobs are the tests' own."""
+) -> Iterator[Service | Elsewhere]:
+    """A running service of each kind, or the composed one; its jobs are the tests' own."""
+    if ELSEWHERE:
+        yield Elsewhere(ELSEWHERE)
+        return
     running = Service(tmp_path_factory.mktemp("service"), **settings_of(request))
     running.start()
     yield running
@@ -97,6 +96,23 @@ def lone_service(tmp_path: Path) -> Iterator[Callable[..., Service]]:
     yield start
     for running in started:
         running.stop()
+
+
+def read_digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """The first 600 of scikit-learn's digits: (n, 8, 8) uint8 and labels."""
+    found = load_digits()
+    pixels = np.round(found.images[:600] * 255 / 16).astype(np.uint8)
+    return pixels, found.target[:600].astype(np.int64)
+
+
+def write_material(folder: Path, pixels: NDArray[np.uint8], labels: NDArray[np.int64]) -> Path:
+    """Make digits.npz and teacher.pt in a folder."""
+    np.savez(folder / "digits.npz", x=pixels, y=labels)
+    torch.manual_seed(7)
+    teacher = networks.build(TEACHER, classes=10, channels=1, size=(8, 8))
+    _train(teacher, pixels, labels)
+    torch.save({"state_dict": teacher.state_dict()}, folder / "teacher.pt")
+    return folder
 
 
 def push(client: Client, material: Path) -> dict[str, str]:

@@ -7,6 +7,7 @@ import pytest
 
 from stillhouse import errors
 from stillhouse.client import Client
+from tests import servers
 from tests.stillhouse.conftest import Answer, Request, Script, as_json
 
 STUDENT = "stu_01jd0000000000000000000000"
@@ -51,6 +52,35 @@ def test_a_partial_file_of_an_earlier_process_is_gone_on_with(
     assert (tmp_path / "model.safetensors").read_bytes() == BYTES
     assert fetched(script)[0].headers["Range"] == "bytes=7-"
     assert seen[-1] == (len(BYTES), len(BYTES))
+
+
+def test_a_link_is_followed_without_the_key_and_gone_on_with(
+    script: Script, tmp_path: Path
+) -> None:
+    offer(script)
+    at = 100_000
+    script.on(FILE, Answer(307, headers={"Location": f"{script.url}/bucket/key?signed=1"}))
+    script.on("/bucket/key", Answer(200, BYTES, sent=at), Answer(206, BYTES[at:]))
+    with Client(script.url, key="secret") as client:
+        client.download(STUDENT, tmp_path)
+    assert (tmp_path / "model.safetensors").read_bytes() == BYTES
+    assert "Authorization" in fetched(script)[0].headers
+    there = [request.headers for request in script.requests if "signed=1" in request.path]
+    assert there[1]["Range"] == f"bytes={at}-"
+    for sent in there:  # the store knows neither our keys nor our ETags
+        assert not {"Authorization", "If-Range"} & set(sent)
+
+
+def test_a_link_that_leads_nowhere_is_named(script: Script, tmp_path: Path) -> None:
+    offer(script)
+    nowhere = f"http://127.0.0.1:{servers.free_port()}"
+    script.on(FILE, Answer(307, headers={"Location": f"{nowhere}/bucket/key"}))
+    with Client(script.url) as client:
+        client._connection.patience_seconds = 0.5  # a user would wait a minute
+        with pytest.raises(errors.Unavailable) as caught:
+            client.download(STUDENT, tmp_path)
+    assert nowhere in caught.value.detail
+    assert "STILLHOUSE_S3_PUBLIC_ENDPOINT" in caught.value.detail
 
 
 def test_a_service_that_ignores_ranges_is_read_from_the_start(

@@ -10,7 +10,7 @@ import pytest
 
 from core import leases
 from core.db import Database
-from core.storage import Storage
+from core.storage import LocalStorage
 from core.tables import Run
 from tests.stage import Stage
 from worker import disk
@@ -41,7 +41,7 @@ def test_a_run_that_waits_for_room_is_claimed_by_nobody_meanwhile(
 ) -> None:
     shutil.copy(migrated_sqlite, tmp_path / "one.db")
     database = Database(f"sqlite:///{tmp_path / 'one.db'}")
-    stage = Stage(database, Storage(tmp_path / "storage"))
+    stage = Stage(database, LocalStorage(tmp_path / "storage"))
     stage.validating_dataset()
     lease = stage.take()
     with database.write() as session:

@@ -12,11 +12,12 @@ import pytest
 
 from core.db import Database
 from core.settings import Settings
-from core.storage import Storage
+from core.storage import open_storage
 from core.tables import File
 from stillhouse.errors import InputRejected, PathNotAllowed
 from tests.stage import Stage
 from worker import assignments, reconcile
+from worker.inputs import Inputs
 
 
 @pytest.fixture
@@ -29,7 +30,7 @@ def settings(tmp_path: Path) -> Settings:
 def stage(migrated_sqlite: Path, tmp_path: Path, settings: Settings) -> Iterator[Stage]:
     shutil.copy(migrated_sqlite, tmp_path / "one.db")
     database = Database(f"sqlite:///{tmp_path / 'one.db'}")
-    yield Stage(database, Storage(settings.storage_root))
+    yield Stage(database, open_storage(settings))
     database.close()
 
 
@@ -38,7 +39,7 @@ def test_the_scratch_of_a_live_claim_stays_however_old_it_is(
 ) -> None:
     stage.job()
     lease = stage.take()
-    work = stage.storage.root / "work" / lease.run.id
+    work = stage.storage.scratch / "work" / lease.run.id
     live, fenced_out = work / str(lease.fence), work / str(lease.fence - 1)
     for folder in (live, fenced_out):
         folder.mkdir(parents=True)
@@ -56,8 +57,9 @@ def test_the_scratch_of_a_live_claim_stays_however_old_it_is(
 def test_what_ends_while_it_is_looked_at_stops_no_housekeeping(
     stage: Stage, settings: Settings
 ) -> None:
-    gone = stage.storage.root / "tmp" / "half an upload"
-    gone.symlink_to(stage.storage.root / "nowhere")  # its stat fails, as that of a file gone since
+    gone = stage.storage.scratch / "tmp" / "half an upload"
+    # Its stat fails, as that of a file that has gone since.
+    gone.symlink_to(stage.storage.scratch / "nowhere")
     reconcile.run(stage.database, stage.storage, settings)
 
 
@@ -66,8 +68,12 @@ def test_bytes_that_no_book_knows_are_swept_and_known_ones_stay(stage: Stage) ->
     stray = stage.put(b"stray")["sha256"]
     day_before_yesterday = time.time() - 2 * 86_400
     for sha256 in (known, stray):
-        os.utime(stage.storage.path(sha256), (day_before_yesterday, day_before_yesterday))
+        os.utime(
+            stage.storage.place(sha256, stage.storage.scratch),
+            (day_before_yesterday, day_before_yesterday),
+        )
     reconcile.sweep(stage.database, stage.storage)
+    reconcile.collect(stage.database, stage.storage)
     assert stage.storage.has(known)
     assert not stage.storage.has(stray)
     assert stage.get(File, known)
@@ -83,8 +89,9 @@ def test_a_link_in_a_folder_leads_no_further_than_the_roots(
     (folder / "config.json").symlink_to(secret)
     stage.validating_teacher(network=None, weights={"uri": folder.as_uri()})
     lease = stage.take()
+    inputs = Inputs(stage.storage, tmp_path)
     with stage.database.read() as session, pytest.raises(PathNotAllowed):
-        assignments.for_intake(session, lease.run, stage.storage, settings, tmp_path)
+        assignments.for_intake(session, lease.run, inputs, settings, tmp_path)
 
 
 def test_a_file_that_the_storage_lost_is_named_before_a_trainer_starts(
@@ -93,12 +100,14 @@ def test_a_file_that_the_storage_lost_is_named_before_a_trainer_starts(
     job = stage.job()
     lease = stage.take()
     assert lease.run.job == job
-    for path in (stage.storage.root / "files").rglob("*"):
+    for path in (stage.storage.scratch / "files").rglob("*"):
         if path.is_file():
             path.unlink()
-    with stage.database.read() as session, pytest.raises(InputRejected) as caught:
+    inputs = Inputs(stage.storage, tmp_path)
+    with stage.database.read() as session:
         assignments.for_trainer(
-            session, lease.run, stage.storage, settings, work=tmp_path, device="cpu", threads=1,
-            checkpoint=None,
-        )  # fmt: skip
+            session, lease.run, inputs, settings, work=tmp_path, device="cpu", threads=1
+        )
+    with pytest.raises(InputRejected) as caught:
+        inputs.bring()
     assert caught.value.rejected_code == "file_missing"

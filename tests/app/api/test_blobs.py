@@ -22,7 +22,7 @@ EMPTY = hashlib.sha256(b"").hexdigest()
 
 
 def stored(settings: Settings) -> list[Path]:
-    return [path for path in settings.storage_root.rglob("*") if path.is_file()]
+    return [path for path in (settings.data_dir / "storage").rglob("*") if path.is_file()]
 
 
 def test_bytes_are_sent_once(client: TestClient, settings: Settings) -> None:
@@ -126,10 +126,10 @@ def test_a_connection_that_is_cut_keeps_nothing(live_url: str, settings: Setting
     with socket.create_connection((str(address.hostname), int(address.port or 0))) as sent:
         sent.sendall(head.encode() + CONTENT[:-100])
         waiting.until(
-            lambda: any((settings.storage_root / "tmp").iterdir()), what="the upload's file"
+            lambda: any(((settings.data_dir / "storage") / "tmp").iterdir()), what="the upload's file"
         )
     waiting.until(
-        lambda: not any((settings.storage_root / "tmp").iterdir()), what="the cleaning up"
+        lambda: not any(((settings.data_dir / "storage") / "tmp").iterdir()), what="the cleaning up"
     )
     assert httpx.head(f"{live_url}/v1/blobs/{SHA}").status_code == 404
     assert httpx.put(f"{live_url}/v1/blobs/{SHA}", content=CONTENT).status_code == 201

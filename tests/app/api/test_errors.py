@@ -180,11 +180,10 @@ def test_a_reference_of_the_contract_that_is_not_built_says_so(
     ("method", "path"),
     [
         ("POST", "/v1/uploads"), ("HEAD", "/v1/uploads/x"), ("PATCH", "/v1/uploads/x"),
-        ("GET", "/v1/keys"), ("POST", "/v1/keys"), ("DELETE", "/v1/keys/key_1"),
         ("GET", "/v1/teacher-store"), ("GET", "/v1/comparisons?job=a&job=b"),
         ("POST", "/v1/jobs/x/pause"), ("POST", "/v1/jobs/x/resume"),
         ("POST", "/v1/jobs/x/finish"), ("POST", "/v1/jobs/x/rerun"),
-        ("POST", "/v1/workers/x/drain"), ("GET", "/hf/api/models"), ("GET", "/metrics"),
+        ("GET", "/hf/api/models"), ("GET", "/metrics"),
         ("GET", "/"),
     ],
 )  # fmt: skip

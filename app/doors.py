@@ -1,0 +1,145 @@
+"""Who may come in: keys are read, remembered for a moment, and wrong ones counted.
+
+A key costs one look-up by its id every few seconds; between them it's answered from memory, so
+that a request isn't slower for its key. A revocation is obeyed at once by the process that made
+it, and by others when they look again: after `REMEMBERED_SECONDS` at most.
+"""
+
+from __future__ import annotations
+
+import hmac
+import logging
+import math
+import time
+from dataclasses import dataclass
+
+from fastapi.concurrency import run_in_threadpool
+from sqlalchemy.exc import DBAPIError
+
+from core import keys
+from core.db import Database
+from core.keys import Presented, Scope
+from stillhouse.errors import ScopeMissing, TooManyAttempts, Unauthorized
+
+log = logging.getLogger(__name__)
+
+REMEMBERED_SECONDS = 4.0
+MAX_REMEMBERED = 1024
+_BROKEN = "The key is not whole: copy it again, from its first letter to its last."
+_UNKNOWN = "The key is unknown here, or it was revoked; ask whoever runs the service for another."
+WINDOW_SECONDS = 60.0
+MAX_WRONG = 30  # of one address in a window
+MAX_ADDRESSES = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Whose request it is, and what it may do."""
+
+    tenant: str
+    scopes: tuple[Scope, ...]
+    key: str | None = None
+    """The key's id; None where no keys are asked for."""
+
+    def require(self, scope: Scope) -> None:
+        """Go on, or raise `ScopeMissing`."""
+        if not keys.allows(self.scopes, scope):
+            held = ", ".join(self.scopes)
+            raise ScopeMissing(f"This takes a key with the scope '{scope}'; yours has: {held}.")
+
+
+ANYBODY = Caller(tenant="default", scopes=("admin",))
+
+
+@dataclass(frozen=True, slots=True)
+class _Known:
+    caller: Caller
+    sha256: str
+    is_stale_at: float
+
+
+class Doors:
+    """The keys that this process has seen lately, and where wrong ones came from."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+        self._known: dict[str, _Known] = {}
+        self._revoked: set[str] = set()
+        self._noted: dict[str, float] = {}
+        self._wrong: dict[str, tuple[float, int]] = {}
+
+    async def admit(self, text: str | None, address: str) -> Caller:
+        """Who shows this key.
+
+        Raises `Unauthorized` if the key isn't good, the same whether its id exists or not;
+        `TooManyAttempts` if many from this address weren't.
+        """
+        if text is None:
+            raise Unauthorized
+        presented = keys.read(text)
+        if presented is None:
+            raise self._refusal(address, _BROKEN)
+        known = self._remembered(presented) or await run_in_threadpool(self._look, presented)
+        if known is None or presented.id in self._revoked:
+            raise self._refusal(address, _UNKNOWN)
+        return known.caller
+
+    def shut(self, key_id: str) -> None:
+        """A key was revoked by this process: it is good no longer, whatever was remembered."""
+        self._revoked.add(key_id)
+
+    def must_note(self, key_id: str) -> bool:
+        """Whether it's time to call `note_use`: once a minute for a key."""
+        now = time.monotonic()
+        if now - self._noted.get(key_id, -math.inf) < keys.USE_SECONDS:
+            return False
+        if len(self._noted) >= MAX_REMEMBERED:
+            self._noted.clear()
+        self._noted[key_id] = now
+        return True
+
+    def note_use(self, key_id: str) -> None:
+        """Write that a key was used; a database in trouble is no reason to fail."""
+        try:
+            with self._database.write() as session:
+                keys.note_use(session, key_id)
+        except DBAPIError as error:
+            log.warning("the use of %s was not written: %s", key_id, error.orig)
+
+    def _remembered(self, presented: Presented) -> _Known | None:
+        known = self._known.get(presented.id)
+        if known is None or known.is_stale_at < time.monotonic():
+            return None
+        return known if hmac.compare_digest(known.sha256, presented.sha256) else None
+
+    def _look(self, presented: Presented) -> _Known | None:
+        now = time.monotonic()
+        try:
+            with self._database.read() as session:
+                row = keys.find(session, presented)
+        except DBAPIError:
+            # Who was let in before may still ask what doesn't need a database: how it is.
+            known = self._known.get(presented.id)
+            if known is None or not hmac.compare_digest(known.sha256, presented.sha256):
+                raise
+            return known
+        if row is None:
+            return None
+        if len(self._known) >= MAX_REMEMBERED:
+            self._known.clear()
+        caller = Caller(tenant=row.tenant, scopes=tuple(row.scopes), key=row.id)
+        known = _Known(caller, presented.sha256, now + REMEMBERED_SECONDS)
+        self._known[row.id] = known
+        return known
+
+    def _refusal(self, address: str, detail: str) -> Unauthorized | TooManyAttempts:
+        now = time.monotonic()
+        until, count = self._wrong.get(address, (0.0, 0))
+        if until < now:
+            until, count = now + WINDOW_SECONDS, 0
+        if address not in self._wrong and len(self._wrong) >= MAX_ADDRESSES:
+            self._wrong.pop(next(iter(self._wrong)))
+        self._wrong[address] = (until, count + 1)
+        if count < MAX_WRONG:
+            return Unauthorized(detail)
+        return TooManyAttempts(retry_after=math.ceil(until - now))

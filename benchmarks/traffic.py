@@ -1,0 +1,137 @@
+"""`python -m benchmarks.traffic`: what one replica carries, as shares of what lies below it.
+
+Submits a second, each committed, against the same database's own inserts of one row, each
+committed; and status reads a second against a FastAPI route that returns a constant. The four
+take turns; PostgreSQL keeps fsync.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy import update
+
+from benchmarks import crowd, hammer, service, table
+from benchmarks.hammer import Open
+from benchmarks.table import Bound, Measured, Report
+from core import migrate
+from core.db import Database
+from core.tables import Job
+from tests import servers, waiting
+from tests.stage import Stage
+
+ROUNDS = 5
+SECONDS = 3.0
+CLIENTS = (1, 16)
+_SUBMITS = Bound("at least", 0.15)
+_READS = Bound("at least", 0.3)
+
+
+def measure(*, rounds: int = ROUNDS, seconds: float = SECONDS) -> Report:
+    """Hammer both databases with one client and with several."""
+    measured: list[Measured] = []
+    findings = []
+    for kind in ("SQLite", "PostgreSQL"):
+        with _opened(kind) as things:
+            for clients in CLIENTS:
+                rates = _in_turn(things, clients=clients, rounds=rounds, seconds=seconds)
+                found = {
+                    name: Measured(f"{kind}, {clients} clients, {name}", values, "/s")
+                    for name, values in rates.items()
+                }
+                measured += found.values()
+                for above, below, bound in (
+                    ("submits", "inserts", _SUBMITS), ("status reads", "constant", _READS),
+                    ("status reads, queued", "constant", None),
+                ):  # fmt: skip
+                    name = f"{kind}, {clients} clients, {above} / {below}"
+                    findings.append(
+                        table.ratio(name, found[above], found[below], bound=bound)
+                    )
+    return Report(
+        "Submits and status reads of one replica",
+        measured=tuple(measured),
+        findings=tuple(findings),
+        note=f"{rounds} rounds of {seconds:.0f} s each. Clients are threads of one process.",
+    )
+
+
+def _in_turn(
+    things: dict[str, Open], *, clients: int, rounds: int, seconds: float
+) -> dict[str, list[float]]:
+    found: dict[str, list[float]] = {name: [] for name in things}
+    for _ in range(rounds):
+        for name, open_one in things.items():
+            found[name].append(hammer.rate(open_one, clients=clients, seconds=seconds))
+    return found
+
+
+@contextlib.contextmanager
+def _opened(kind: str) -> Iterator[dict[str, Open]]:
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="traffic")))
+        url = f"sqlite:///{folder / 'traffic.db'}"
+        if kind == "PostgreSQL":
+            server = stack.enter_context(servers.postgres(durable=True))
+            url = servers.fresh_postgres_database(server)
+        migrate.upgrade(url)
+        hammer.make_bare(url)
+        database = Database(url)
+        stack.callback(database.close)
+        body, finished, queued = _fill(database, folder)
+        port = stack.enter_context(service.api(url))
+        constant = stack.enter_context(_constant())
+        yield {
+            "inserts": hammer.insert(url),
+            "submits": hammer.request(port, "POST", "/v1/jobs", body, status=201),
+            "constant": hammer.request(constant, "GET", "/constant", status=200),
+            "status reads": hammer.request(port, "GET", f"/v1/jobs/{finished}", status=200),
+            "status reads, queued": hammer.request(port, "GET", f"/v1/jobs/{queued}", status=200),
+        }
+
+
+def _fill(database: Database, folder: Path) -> tuple[bytes, str, str]:
+    """A job to submit again and again, one that has ended, and one that waits."""
+    stage = Stage(database, crowd.storage(folder))
+    dataset, teacher = stage.dataset(), stage.teacher()
+    finished, queued = (stage.job(teacher=teacher, dataset=dataset) for _ in range(2))
+    with database.write() as session:
+        session.execute(update(Job).where(Job.id == finished).values(status="succeeded"))
+    spec = {
+        "teachers": [{"id": teacher}],
+        "dataset": dataset,
+        "students": [{"name": "small", "network": {"family": "builtin", "name": "resnet8"}}],
+        "metadata": {"ticket": "ML-7"},
+    }
+    return json.dumps(spec).encode(), finished, queued
+
+
+@contextlib.contextmanager
+def _constant() -> Iterator[int]:
+    port = servers.free_port()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "benchmarks.constant", str(port)], cwd=servers.CHECKOUT
+    )
+    try:
+        waiting.until(lambda: servers.listens(port), seconds=30, what="the constant")
+        yield port
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def main() -> int:
+    """Measure and print."""
+    report = measure()
+    table.show(report)
+    return 0 if report.holds else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,160 @@
+"""Why a job waits, and at which place. Reads only: three short statements at most."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from functools import reduce
+from typing import Literal
+
+from sqlalchemy import func, select, true
+from sqlalchemy.orm import Session
+
+from core import line, workers
+from core.db import db_now
+from core.tables import Dataset, Event, Job, Run, Teacher, Worker
+
+Code = Literal["inputs", "queue", "no_worker", "no_device", "draining", "delayed"]
+
+NO_WORKER = "No worker has been seen lately; start one."
+_DRAINING = (
+    "The workers that could take it are draining: start one of them again, or let it go on with "
+    "DELETE /v1/workers/{id}/drain."
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """What a job waits for. Position 1 is next; 0: it stands in no line, or nobody counted."""
+
+    code: Code
+    message: str
+    position: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Place:
+    jobs: int
+    runs: int
+    """Ahead of it; counted a little beyond a hundred."""
+
+
+def at_a_glance(job: Job) -> Waiting | None:
+    """What a job's own row says, for lists, where nobody counts."""
+    if job.status not in ("queued", "preparing"):
+        return None
+    if job.resolved is None:
+        return Waiting("inputs", "It waits until its teacher and dataset have been checked.")
+    if job.started_at is not None:
+        return None
+    return Waiting("queue", "It is in line; its own address says at which place.")
+
+
+def of_job(session: Session, job: Job, *, lease_seconds: float) -> Waiting | None:
+    """What a job waits for; None if it's over, or one of its runs is at work."""
+    if job.status not in ("queued", "preparing", "running"):
+        return None
+    since = workers.alive_since(lease_seconds)
+    if job.resolved is None:
+        return _for_inputs(session, job, since)
+    is_at_work, run, delay = _next_run(session, job)
+    if is_at_work or run is None:
+        return None
+    if delay > 0:
+        return _delayed(session, run, delay)
+    return _in_line(session, run, since)
+
+
+def _next_run(session: Session, job: Job) -> tuple[bool, Run | None, float]:
+    """Whether a run of a job is at work, the one that is claimed next, and seconds until then."""
+    # A lease ends at some time: said so, both databases look among the few that run.
+    at_work = select(Run.id).where(
+        Run.status == "running", Run.lease_expires_at > 0, Run.job == job.id
+    )
+    in_line = (
+        select(Run.id)
+        .where(Run.job == job.id, line.in_line())
+        .order_by(Run.turn, Run.id)
+        .limit(1)
+        .correlate(None)
+    )
+    due = in_line.where(Run.not_before <= db_now())
+    first = func.coalesce(due.scalar_subquery(), in_line.scalar_subquery())
+    found = session.execute(
+        select(at_work.correlate(None).exists(), Run, Run.not_before - db_now())
+        .select_from(Job)
+        .outerjoin(Run, Run.id == first)
+        .where(Job.id == job.id)
+    ).one()
+    return bool(found[0]), found[1], float(found[2] or 0.0)
+
+
+def _for_inputs(session: Session, job: Job, since: float) -> Waiting:
+    teacher = select(Teacher.status).where(Teacher.id == job.teacher).scalar_subquery()
+    dataset = select(Dataset.status).where(Dataset.id == job.dataset).scalar_subquery()
+    alive = select(Worker.id).where(Worker.last_seen_at > since).exists()
+    found = session.execute(select(teacher, dataset, alive)).one()
+    missing = []
+    if found[0] not in (None, "ready"):
+        verb = "trained" if found[0] == "training" else "checked"
+        missing.append(f"its teacher {job.teacher} has been {verb}")
+    if found[1] != "ready":
+        missing.append(f"its dataset {job.dataset} has been checked")
+    message = f"It waits until {' and '.join(missing) or 'its inputs have been checked'}."
+    return Waiting("inputs", message if found[2] else f"{message} {NO_WORKER}")
+
+
+def _delayed(session: Session, run: Run, delay: float) -> Waiting:
+    why = session.scalar(
+        select(Event.message)
+        .where(Event.job == run.job, Event.run == run.id, Event.type == "run_requeued")
+        .order_by(Event.id.desc())
+        .limit(1)
+    )
+    return Waiting("delayed", f"It is tried again in {math.ceil(delay)} s. {why or ''}".strip())
+
+
+def _in_line(session: Session, run: Run, since: float) -> Waiting:
+    able = line.KINDS if run.device_kind == "auto" else (run.device_kind,)
+    places, alive = _look(session, run, able, since)
+    free = [kind for kind in able if (kind, False) in alive]
+    # Whoever may go to either device is next where fewer are ahead.
+    place = min((places[kind] for kind in free or able), key=lambda each: each.runs)
+    position = min(place.jobs, line.MAX_AHEAD) + 1
+    if not alive:
+        return Waiting("no_worker", NO_WORKER, position)
+    if free:
+        return Waiting("queue", _say(place), position)
+    if any(kind in able for kind, _ in alive):
+        return Waiting("draining", _DRAINING, position)
+    have = " and ".join(sorted({kind for kind, _ in alive}))
+    message = f"It needs a {run.device_kind} device; the workers that are alive have {have} only."
+    return Waiting("no_device", message, position)
+
+
+def _look(
+    session: Session, run: Run, able: tuple[str, ...], since: float
+) -> tuple[dict[str, _Place], set[tuple[str, bool]]]:
+    """A run's place in the line for each device; the live workers' kinds, and if they drain."""
+    ahead = [line.ahead(run, kind) for kind in able]
+    kinds = (
+        select(Worker.kind, Worker.is_draining)
+        .where(Worker.last_seen_at > since)
+        .distinct()
+        .subquery()
+    )
+    columns = [column for each in ahead for column in (each.c.jobs, each.c.runs)]
+    source = reduce(lambda left, right: left.join(right, true()), ahead)
+    query = select(kinds.c.kind, kinds.c.is_draining, *columns)
+    rows = session.execute(query.select_from(source.outerjoin(kinds, true()))).all()
+    counts = rows[0][2:]
+    places = {kind: _Place(*counts[2 * i : 2 * i + 2]) for i, kind in enumerate(able)}
+    return places, {(row[0], bool(row[1])) for row in rows if row[0] is not None}
+
+
+def _say(place: _Place) -> str:
+    if place.runs > line.MAX_AHEAD:
+        return f"It is in line; more than {line.MAX_AHEAD} runs are ahead."
+    if place.jobs:
+        return f"It is number {place.jobs + 1} in line."
+    return "It is next in line."
