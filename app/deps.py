@@ -9,9 +9,12 @@ from typing import Annotated, cast
 from fastapi import BackgroundTasks, Depends, Query, Request
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 
+from app import submitting
+from app.batches import Batches
 from app.census import Census
 from app.doors import ANYBODY, Caller, Doors
 from app.metrics import Metrics
+from app.views import Views
 from app.watch import Watcher
 from core.db import Database
 from core.idempotency import Claim
@@ -39,6 +42,8 @@ class State:
     doors: Doors
     census: Census
     metrics: Metrics
+    intake: Batches[submitting.Asked, submitting.Made]
+    views: Views
     prepared: threading.Event | None
     """Set when the database is migrated; None: it was when this began."""
 

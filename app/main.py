@@ -10,6 +10,7 @@ from contextlib import asynccontextmanager
 from fastapi import FastAPI
 from fastapi_offline import FastAPIOffline
 
+from app import submitting
 from app.api import (
     blobs,
     catalogue,
@@ -34,6 +35,7 @@ from app.deps import ADMITTED, State
 from app.doors import Doors
 from app.metrics import Metrics
 from app.requests import Requests
+from app.views import Views
 from app.watch import Watcher
 from core.db import Database
 from core.queue import Doorbell
@@ -85,6 +87,8 @@ def create_app(settings: Settings, *, prepared: threading.Event | None = None) -
         doors=Doors(database),
         census=census,
         metrics=Metrics(census),
+        intake=submitting.open_queue(database),
+        views=Views(database, lease_seconds=settings.lease_seconds),
         prepared=prepared,
     )
     app.add_middleware(Bodies, max_body_bytes=settings.max_body_bytes)

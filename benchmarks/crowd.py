@@ -35,7 +35,7 @@ def make(database_url: str, folder: Path, *, factor: int) -> Database:
     """
     migrate.upgrade(database_url)
     database = Database(database_url)
-    _make_first(Stage(database, LocalStorage(folder)))
+    _make_first(Stage(database, storage(folder)))
     if factor > 1:
         with database.write() as session:
             _write_suffixes(session, factor)
@@ -80,3 +80,8 @@ def _copy(session: Session, table: type[Job | JobLabel | Run]) -> None:
     if table is Run:
         query = query.where(Run.job.is_not(None))
     session.execute(insert(table).from_select(list(columns), query))
+
+
+def storage(folder: Path) -> LocalStorage:
+    """For the few files that jobs name."""
+    return LocalStorage(folder)

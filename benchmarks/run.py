@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import lists, loop, machine, start, status, table, traffic, transfer
+from benchmarks import lists, loop, machine, start, status, table, traffic, transfer, workers
 from benchmarks.table import Report
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
@@ -16,6 +16,7 @@ BENCHMARKS: dict[str, Callable[[], Report]] = {
     "start": start.measure,
     "status": status.measure,
     "traffic": traffic.measure,
+    "workers": workers.measure,
     "transfer": transfer.measure,
     "lists": lists.measure,
 }

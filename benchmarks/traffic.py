@@ -51,9 +51,7 @@ def measure(*, rounds: int = ROUNDS, seconds: float = SECONDS) -> Report:
                     ("status reads, queued", "constant", None),
                 ):  # fmt: skip
                     name = f"{kind}, {clients} clients, {above} / {below}"
-                    findings.append(
-                        table.ratio(name, found[above], found[below], bound=bound)
-                    )
+                    findings.append(table.ratio(name, found[above], found[below], bound=bound))
     return Report(
         "Submits and status reads of one replica",
         measured=tuple(measured),

@@ -20,10 +20,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import BaseModel, ConfigDict
-from sqlalchemy import Connection, Select, exists, select
+from sqlalchemy import Connection, Executable, Select, exists, select
 from sqlalchemy.exc import DBAPIError
 
 from core import dump, files, migrate
@@ -121,7 +121,7 @@ def _write_rows(database: Database, moment: Path, hold: str | None) -> Backup:
         )
 
 
-def needed() -> Select[tuple[str, int]]:
+def needed() -> Select[str, int]:
     """The files that rows name: (sha256, bytes). What a run has only begun to store is not."""
     kept = exists().where(
         FileUse.sha256 == File.sha256,
@@ -132,7 +132,7 @@ def needed() -> Select[tuple[str, int]]:
     return select(File.sha256, File.bytes).where(kept | resumed)
 
 
-def _part(connection: Connection, query: Select[Any], path: Path) -> Part:
+def _part(connection: Connection, query: Executable, path: Path) -> Part:
     rows = dump.write(connection, query, path)
     return Part(path=f"tables/{path.parent.name}/{path.name}", rows=rows, sha256=digest(path)[0])
 

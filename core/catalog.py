@@ -7,7 +7,8 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import files, ids, jobs, runs
+from core import files, ids, jobs, runs, submissions
+from core.submissions import Submission
 from core.tables import Dataset, Job, Run, Student, Teacher
 from stillhouse.errors import (
     InUse,
@@ -239,8 +240,9 @@ def _train_teacher(session: Session, teacher: Teacher, spec: TeacherSpec) -> Tea
         controls=(),
         seeds=(here.seed,),
     )
-    job = jobs.create(
-        session, teacher.tenant, job_spec, kind="train", created_by=teacher.created_by
+    job = submissions.create(
+        session,
+        Submission(teacher.tenant, job_spec, created_by=teacher.created_by, kind="train"),
     )
     teacher.job = job.id
     return teacher

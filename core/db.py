@@ -21,6 +21,7 @@ from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
 
 _LACKS = ("42P01", "42703")  # PostgreSQL's undefined_table and undefined_column
+_LACKING = ("no such table", "no such column")  # SQLite's words for them
 
 
 class db_now(ColumnElement[float]):  # noqa: N801  it is written like a SQL function
@@ -78,7 +79,7 @@ class Database:
 def trouble(error: DBAPIError) -> Literal["away", "full", "behind", "ours"]:
     """Whether an error passes by itself, needs room or a migration, or is a defect of ours."""
     text = str(error.orig).lower()
-    if getattr(error.orig, "sqlstate", None) in _LACKS or "no such " in text:
+    if getattr(error.orig, "sqlstate", None) in _LACKS or any(sign in text for sign in _LACKING):
         return "behind"
     if "disk is full" in text or "no space left" in text:
         return "full"

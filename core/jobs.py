@@ -19,14 +19,12 @@ from typing import Any, Literal
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from core import events, ids, resolve, runs
-from core.tables import Dataset, Job, JobLabel, Run, Teacher
+from core import events, resolve, runs
+from core.tables import Dataset, Job, Run, Teacher
 from stillhouse.errors import (
     InputRejected,
     JobIsOver,
     JobIsRunning,
-    ReferenceNotFound,
-    ReferenceRejected,
     Refused,
     StillhouseError,
 )
@@ -35,49 +33,6 @@ from stillhouse.spec import JobSpec, ResolvedJob
 TERMINAL = ("succeeded", "failed", "cancelled")
 STATUSES = ("queued", "preparing", "running", "paused", "cancelling", *TERMINAL)
 Kind = Literal["distill", "train"]
-
-
-def create(
-    session: Session,
-    tenant: str,
-    spec: JobSpec,
-    *,
-    kind: Kind = "distill",
-    created_by: str | None = None,
-) -> Job:
-    """A job with all its runs.
-
-    Raises `ReferenceNotFound` if it names what isn't there; `ReferenceRejected` if it names
-    what was rejected; `ClassesDiffer` if teacher and dataset can't be aligned; `SpecInvalid` if
-    the batch is larger than the data.
-    """
-    teacher, dataset = require_usable(session, tenant, spec)
-    ready = dataset.status == "ready" and (teacher is None or teacher.status == "ready")
-    job = Job(
-        id=ids.new("job"),
-        tenant=tenant,
-        created_by=created_by,
-        kind=kind,
-        name=spec.name,
-        labels=dict(spec.metadata),
-        status="queued" if ready else "preparing",
-        teacher=teacher.id if teacher else None,
-        dataset=dataset.id,
-        spec=spec.model_dump(mode="json", exclude_unset=kind == "distill"),
-        priority=spec.priority,
-        deadline_seconds=spec.limits.seconds,
-    )
-    if ready:
-        _resolve(job, spec, teacher, dataset)
-    session.add(job)
-    session.flush()
-    for key, value in spec.metadata.items():
-        session.add(JobLabel(job=job.id, key=key, value=value, tenant=tenant))
-    expanded = ResolvedJob.model_validate(job.resolved or spec.model_dump())
-    runs.add_for_job(session, tenant, job.id, expanded, ready=ready)
-    count = spec.run_count if teacher else len(spec.seed_list)
-    events.add(session, job.id, "created", f"The job was accepted: {count} training run(s).")
-    return job
 
 
 def input_changed(session: Session, *, teacher: str = "", dataset: str = "") -> None:
@@ -232,39 +187,17 @@ def must_stop(session: Session, job_id: str) -> str | None:
     return None
 
 
-def require_usable(session: Session, tenant: str, spec: JobSpec) -> tuple[Teacher | None, Dataset]:
-    """The teacher and the dataset that a spec names, ready or still being checked.
+def settle(job: Job, spec: JobSpec, teacher: Teacher | None, dataset: Dataset) -> ResolvedJob:
+    """Write what a spec comes to, once its teacher and dataset are ready.
 
-    Raises `ReferenceNotFound` if one isn't there; `ReferenceRejected` if one was rejected.
+    Raises `ClassesDiffer` if they can't be aligned; `SpecInvalid` if the batch is larger than
+    the data.
     """
-    # Shared locks: neither is deleted, or gets ready unnoticed, while a job is made that names it.
-    shared: Any = {"read": True}
-    teacher = None
-    if spec.teachers:
-        teacher = session.get(Teacher, spec.teachers[0].id, with_for_update=shared)
-        _require(teacher, tenant, "teacher", spec.teachers[0].id, "teachers.0.id")
-    dataset = session.get(Dataset, spec.dataset, with_for_update=shared)
-    _require(dataset, tenant, "dataset", spec.dataset, "dataset")
-    if dataset is None:
-        raise ReferenceNotFound
-    return teacher, dataset
-
-
-def _require(
-    found: Teacher | Dataset | None, tenant: str, kind: str, object_id: str, field: str
-) -> None:
-    if found is None or found.tenant != tenant:
-        raise ReferenceNotFound(f"There is no {kind} '{object_id}'.", field=field)
-    if found.status == "rejected":
-        why = (found.error or {}).get("detail", "")
-        raise ReferenceRejected(f"The {kind} '{object_id}' was rejected: {why}", field=field)
-
-
-def _resolve(job: Job, spec: JobSpec, teacher: Teacher | None, dataset: Dataset) -> None:
     resolved = resolve.job(spec, teacher=teacher, dataset=dataset)
     job.resolved = resolved.model_dump(mode="json")
     per_run = resolve.steps(resolved, dataset.facts["rows"]["train"])
     job.steps = per_run * len(resolved.students) * len(resolved.arms) * len(resolved.seed_list)
+    return resolved
 
 
 def _go_on(session: Session, job: Job) -> None:
@@ -280,7 +213,7 @@ def _go_on(session: Session, job: Job) -> None:
         return
     spec_type = JobSpec if job.teacher else ResolvedJob
     try:
-        _resolve(job, spec_type.model_validate(job.spec), teacher, dataset)
+        settle(job, spec_type.model_validate(job.spec), teacher, dataset)
     except Refused as error:
         fail(session, job, error_of(error))
         return

@@ -107,7 +107,7 @@ def succeed(
     run = runs.held(session, lease.run.id, lease.fence)
     if run is None:
         return None
-    job = _job(session, run)
+    job = _locked(session, run.job)
     if job is not None and _is_called_off(job):
         return _end_cancelled(session, run, job)  # a finish that races a cancel loses
     for file in listed:
@@ -135,7 +135,7 @@ def cancel(session: Session, lease: Lease) -> list[str] | None:
     run = runs.held(session, lease.run.id, lease.fence)
     if run is None:
         return None
-    return _end_cancelled(session, run, _job(session, run))
+    return _end_cancelled(session, run, _locked(session, run.job))
 
 
 def give_back(session: Session, lease: Lease, *, reason: str, delay_seconds: float = 0.0) -> None:
@@ -143,7 +143,7 @@ def give_back(session: Session, lease: Lease, *, reason: str, delay_seconds: flo
     run = runs.held(session, lease.run.id, lease.fence)
     if run is None or _ended_with_its_job(session, run):
         return
-    runs.requeue(run, counted=False, delay_seconds=delay_seconds)
+    _requeue(session, run, counted=False, delay_seconds=delay_seconds)
     events.add(session, run.job, "run_requeued", reason, run=run.id)
 
 
@@ -185,7 +185,7 @@ def _is_called_off(job: Job) -> bool:
 
 def _ended_with_its_job(session: Session, run: Run) -> bool:
     """A run whose job needs it no longer isn't requeued: it ends, whether or not anybody works."""
-    job = _job(session, run)
+    job = _locked(session, run.job)
     if job is None or not _is_called_off(job):
         return False
     _end_cancelled(session, run, job)
@@ -193,17 +193,24 @@ def _ended_with_its_job(session: Session, run: Run) -> bool:
 
 
 def _lose(session: Session, run: Run, reason: str) -> None:
-    runs.requeue(run, counted=True)
+    _requeue(session, run, counted=True)
     events.add(session, run.job, "run_lost", reason, level="warn", run=run.id)
     if run.losses >= MAX_LOSSES:
         detail = f"It was lost {run.losses} times without progress; the last time: {reason}"
         _fail(session, run, {"code": "crash_loop", "detail": detail})
 
 
+def _requeue(session: Session, run: Run, *, counted: bool, delay_seconds: float = 0.0) -> None:
+    runs.requeue(run, counted=counted, delay_seconds=delay_seconds)
+    job = _locked(session, run.job)
+    if job is not None:
+        job.version += 1  # it may wait from here on, which whoever watches it will want to know
+
+
 def _fail(session: Session, run: Run, error: dict[str, Any]) -> list[str]:
     runs.end(run, "failed", error=error)
     session.flush()
-    job = _job(session, run)
+    job = _locked(session, run.job)
     if job is not None and job.status not in jobs.TERMINAL:
         jobs.run_ended(session, job, run)
     if run.kind == "intake":
@@ -291,10 +298,6 @@ def _taken_in(session: Session, run: Run) -> Teacher | Dataset:
         message = f"run {run.id} takes in what isn't there"
         raise LookupError(message)
     return found
-
-
-def _job(session: Session, run: Run) -> Job | None:
-    return _locked(session, run.job)
 
 
 def _locked(session: Session, job: str | None, *, skip_locked: bool = False) -> Job | None:

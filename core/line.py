@@ -12,7 +12,6 @@ Every look is a step or two in an index that holds nothing but the line, however
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 from sqlalchemy import (
     ColumnElement,
@@ -116,7 +115,7 @@ def ahead(run: Run, device: str) -> Subquery:
     ).subquery()
 
 
-def _first_of(kind: str) -> Select[Any]:
+def _first_of(kind: str) -> Select[str, str | None, int, int]:
     # No index runs down in priority and up in turns; one step to each end of it does.
     highest = select(Run.priority).where(claimable((kind,))).order_by(Run.priority.desc()).limit(1)
     return (

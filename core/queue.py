@@ -10,6 +10,7 @@ import logging
 import threading
 
 from celery import Celery
+from kombu import Exchange
 from kombu.common import Broadcast
 
 TASK = "worker.look"
@@ -83,10 +84,11 @@ class Doorbell:
         if self._celery is None:
             return
         try:
-            bell = Broadcast(QUEUE)
+            # Named and declared here: Celery would send to a queue that one worker empties.
             self._celery.send_task(
-                TASK, queue=bell, declare=[bell.exchange], expires=EXPIRES_SECONDS, retry=False
-            )
+                TASK, exchange=QUEUE, routing_key=QUEUE, declare=[Exchange(QUEUE, type="fanout")],
+                expires=EXPIRES_SECONDS, retry=False,
+            )  # fmt: skip
         except Exception as error:  # noqa: BLE001  whatever the broker's trouble, SQL has the job
             log.warning("the broker is away, workers will find the run by polling: %s", error)
             self.is_reachable = False

@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from itertools import product
 from typing import Any, Literal
 
 from sqlalchemy import ColumnElement, and_, case, delete, exists, or_, select, update
@@ -69,43 +68,6 @@ def add_estimate(session: Session, tenant: str, spec: ResolvedJob) -> Run:
     )
     session.add(run)
     return run
-
-
-def add_for_job(session: Session, tenant: str, job: str, spec: ResolvedJob, *, ready: bool) -> None:
-    """All runs of a job: one prepares, one trains each student, arm and seed, one reports.
-
-    Only the first is in line, if the job is ready. The others' `turn` is, until they join it,
-    their place among those that join it together.
-    """
-    device = spec.resources.device
-    shared = {"tenant": tenant, "job": job, "priority": spec.priority, "device_kind": device}
-    session.add(
-        Run(
-            id=ids.new("run"),
-            kind="prepare",
-            slot=f"{job}/prepare",
-            ready=ready,
-            turn=line.now(session, device, spec.priority) if ready else 0,
-            **shared,
-        )
-    )
-    trained = product(spec.students, spec.arms, spec.seed_list)
-    for turn, (student, arm, seed) in enumerate(trained, start=1):
-        session.add(
-            Run(
-                id=ids.new("run"),
-                kind="train",
-                student=student.name,
-                arm=arm,
-                seed=seed,
-                slot=f"{job}/train/{student.name}/{arm}///{seed}",
-                ready=False,
-                turn=turn,
-                **shared,
-            )
-        )
-    session.add(Run(id=ids.new("run"), kind="report", slot=f"{job}/report", ready=False, **shared))
-    session.flush()
 
 
 def make_ready(session: Session, job: str, kind: str, *, priority: int, device_kind: str) -> None:

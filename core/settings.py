@@ -73,7 +73,7 @@ class Settings(BaseSettings):
         None, ge=1, description="CPU threads of a trainer; unset: all cores but one"
     )
     worker_name: str | None = Field(
-        None, description="Name of the worker, stable over restarts; unset: host and data folder"
+        None, description="How a worker's name begins; unset: the host. The data folder ends it"
     )
     poll_seconds: float | None = Field(
         None, gt=0, description="Workers look into SQL; unset: 0.25 s without a broker, 15 s beside"

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from functools import reduce
 from typing import Literal
 
 from sqlalchemy import func, select, true
@@ -144,9 +143,10 @@ def _look(
         .subquery()
     )
     columns = [column for each in ahead for column in (each.c.jobs, each.c.runs)]
-    source = reduce(lambda left, right: left.join(right, true()), ahead)
-    query = select(kinds.c.kind, kinds.c.is_draining, *columns)
-    rows = session.execute(query.select_from(source.outerjoin(kinds, true()))).all()
+    query = select(kinds.c.kind, kinds.c.is_draining, *columns).select_from(ahead[0])
+    for joined in ahead[1:]:
+        query = query.join(joined, true())
+    rows = session.execute(query.outerjoin(kinds, true())).all()
     counts = rows[0][2:]
     places = {kind: _Place(*counts[2 * i : 2 * i + 2]) for i, kind in enumerate(able)}
     return places, {(row[0], bool(row[1])) for row in rows if row[0] is not None}

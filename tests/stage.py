@@ -11,10 +11,11 @@ from typing import Any, TypeVar
 
 from sqlalchemy import select
 
-from core import catalog, files, jobs, keys, leases, runs, students, workers
+from core import catalog, files, jobs, keys, leases, runs, students, submissions, workers
 from core.db import Database
 from core.leases import Lease
 from core.storage import Storage
+from core.submissions import Submission
 from core.tables import Base, Dataset, Job, Run, Teacher
 from stillhouse.spec import DatasetSpec, JobSpec, TeacherSpec
 
@@ -116,7 +117,7 @@ class Stage:
         dataset = fields.pop("dataset", None) or self.dataset()
         spec = JobSpec.model_validate(job_spec(teacher, dataset, **fields))
         with self.database.write() as session:
-            return jobs.create(session, "default", spec).id
+            return submissions.create(session, Submission("default", spec)).id
 
     def cancel(self, job: str) -> None:
         """What the route does."""

@@ -17,8 +17,8 @@ from typing import Any, Literal, TypeVar
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from core import events, leases, runs
 from core import files as books
-from core import leases, runs
 from core import storage as storage_module
 from core.db import Database, trouble
 from core.leases import Lease, Order
@@ -238,6 +238,19 @@ class Bench:
         self.write(lambda s: self._need(s, sha256, size))
         self.storage.adopt(path, sha256)
         return {"path": file["path"], "sha256": sha256, "bytes": size}
+
+    def note(
+        self, code: str, detail: str, *, level: Literal["info", "warn", "error"] = "info",
+        data: dict[str, Any] | None = None,
+    ) -> None:  # fmt: skip
+        """Say in the job's events what happened to the run."""
+
+        def write(session: Session) -> None:
+            run = runs.held(session, self.lease.run.id, self.lease.fence)
+            if run is not None:
+                events.add(session, run.job, code, detail, level=level, run=run.id, data=data or {})
+
+        self.write(write)
 
     def _need(self, session: Session, sha256: str, size: int) -> None:
         run = self.lease.run.id

@@ -35,10 +35,7 @@ PASSED_ON = ("PATH", "LANG", "HOME", "LD_LIBRARY_PATH", "CUDA_VISIBLE_DEVICES", 
 class TrainerProcess:
     """One child. Its messages arrive in a queue; None says that it's gone.
 
-    Args:
-        threads: of the CPU.
-        visible: the GPU that it sees, "" for none; None: what this process sees.
-        on_ready: called when it has started.
+    `visible` is the GPU that it sees, "" for none; None leaves it what this process sees.
     """
 
     def __init__(
@@ -54,7 +51,7 @@ class TrainerProcess:
         self._process = subprocess.Popen(
             [sys.executable, "-m", "worker.trainer"],
             cwd=CHECKOUT,
-            env=_environment(threads, writing, visible),
+            env=environment(threads=threads, writing=writing, visible=visible),
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
@@ -172,7 +169,8 @@ class Spare:
             self._trainer.kill()
 
 
-def _environment(threads: int, writing: int, visible: str | None) -> dict[str, str]:
+def environment(*, threads: int, writing: int, visible: str | None) -> dict[str, str]:
+    """What a trainer's environment is: none of ours but what it needs."""
     passed = {name: os.environ[name] for name in PASSED_ON if name in os.environ}
     if visible is not None:
         passed["CUDA_VISIBLE_DEVICES"] = visible

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import queue
 import time
-from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from sqlalchemy.orm import Session
 
-from core import events, files, jobs, leases, runs
+from core import jobs, leases, runs
 from core.runs import Progress
 from core.tables import Checkpoint
-from stillhouse.errors import StillhouseError, Unavailable
-from worker import assignments, errands, metrics
+from stillhouse.errors import StillhouseError
+from worker import assignments, metrics
 from worker.bench import STOP_SECONDS, Bench, LeaseNotProvable
+from worker.checkpoints import Checkpoints
 from worker.inputs import Inputs
 from worker.intake_run import error_of
 from worker.protocol import Assignment, Message
@@ -44,14 +43,6 @@ class LogBudget:
         return text[: self.left or None] + "\n[the rest of this run's output is not kept]\n"
 
 
-@dataclass(frozen=True, slots=True)
-class Saving:
-    """A checkpoint on its way into the storage."""
-
-    step: int
-    file: Future[dict[str, Any]]
-
-
 class TrainerRun:
     """One run of a trainer."""
 
@@ -70,7 +61,7 @@ class TrainerRun:
         self._heard_at = time.monotonic()
         self._stop_by: float | None = None
         self._log_budget = LogBudget()
-        self._saving: Saving | None = None
+        self._checkpoints = Checkpoints(bench)
 
     def work(self) -> None:
         """Do the run; a trainer that ended it cleanly goes back to the bench."""
@@ -116,11 +107,9 @@ class TrainerRun:
     def _say_resumed(self, path: Path | None, corrupt: int) -> None:
         if corrupt:
             detail = f"{corrupt} checkpoint(s) were not what was written; an older one is used."
-            self._note({"type": "event", "code": "checkpoint_corrupt", "detail": detail,
-                        "level": "warn"})  # fmt: skip
+            self._bench.note("checkpoint_corrupt", detail, level="warn")
         if path is not None:
-            detail = "It goes on from a checkpoint."
-            self._note({"type": "event", "code": "run_resumed", "detail": detail})
+            self._bench.note("run_resumed", "It goes on from a checkpoint.")
 
     def _follow(self, trainer: TrainerProcess) -> bool:
         """Until the run is over. Returns whether the trainer may be used again."""
@@ -131,11 +120,10 @@ class TrainerRun:
                 done = self._hear(trainer, message)
                 if done is not None:
                     return done
-            if self._saving is not None and self._saving.file.done():
-                self._settle()
+            self._checkpoints.look()
             if not trainer.is_alive and message is None and trainer.messages.empty():
                 self._beat(trainer)
-                self._settle()
+                self._checkpoints.settle()
                 self._bench.lose(trainer.how_it_ended())
                 return False
             if self._is_due():
@@ -164,22 +152,25 @@ class TrainerRun:
                 metrics.heard(message.get("points", []))
                 self._dirty = True
             case "event":
-                self._note(message)
+                self._bench.note(
+                    message.get("code", "note"), message.get("detail", ""),
+                    level=message.get("level", "info"), data=message.get("extra"),
+                )  # fmt: skip
             case "checkpoint":
-                self._save(message)
+                self._checkpoints.save(message)
             case "succeeded":
                 self._beat(trainer)
-                self._settle()
+                self._checkpoints.settle()
                 self._bench.finish(message.get("result", {}), message.get("files", []))
                 return True
             case "failed":
                 self._beat(trainer)
-                self._settle()
+                self._checkpoints.settle()
                 self._bench.fail(error_of(message))
                 return False
             case "stopped":
                 self._beat(trainer)
-                self._settle()
+                self._checkpoints.settle()
                 self._bench.give_back("The worker was stopped; the run goes on from here.")
                 return False
             case "ready":
@@ -236,63 +227,7 @@ class TrainerRun:
             return True
         if now - self._heard_at > STALLED_SECONDS:
             trainer.kill()
-            self._settle()
+            self._checkpoints.settle()
             self._bench.lose(f"The trainer said nothing for {STALLED_SECONDS:.0f} seconds.")
             return True
         return False
-
-    def _note(self, message: Message) -> None:
-        lease = self._bench.lease
-
-        def write(session: Session) -> None:
-            run = runs.held(session, lease.run.id, lease.fence)
-            if run is None:
-                return
-            events.add(
-                session,
-                run.job,
-                message.get("code", "note"),
-                message.get("detail", ""),
-                level=message.get("level", "info"),
-                run=run.id,
-                data=message.get("extra", {}),
-            )
-
-        self._bench.write(write)
-
-    def _save(self, message: Message) -> None:
-        """Begin to store a checkpoint beside the training; one at a time."""
-        self._settle()
-        made = message["file"]
-
-        def store() -> dict[str, Any]:
-            with metrics.checkpoint(made["bytes"]):
-                return self._bench.adopt(made)
-
-        storing = errands.start(store, name="checkpoint")
-        self._saving = Saving(step=message.get("step", 0), file=storing)
-
-    def _settle(self) -> None:
-        """Wait for the checkpoint on its way, if there is one, and write it down."""
-        saving, self._saving = self._saving, None
-        if saving is None:
-            return
-        try:
-            listed = self._bench.follow(saving.file, patience_seconds=STOP_SECONDS)
-        except Unavailable as error:
-            detail = f"The checkpoint of step {saving.step} was not kept: {error.detail}"
-            self._note({"type": "event", "code": "checkpoint_not_kept", "detail": detail,
-                        "level": "warn"})  # fmt: skip
-            return
-        self._bench.write(lambda s: self._write_checkpoint(s, saving.step, listed))
-
-    def _write_checkpoint(self, session: Session, step: int, listed: dict[str, Any]) -> None:
-        lease = self._bench.lease
-        run = runs.held(session, lease.run.id, lease.fence)
-        if run is None:
-            return
-        gone = runs.add_checkpoint(
-            session, run, step=step, sha256=listed["sha256"], size=listed["bytes"]
-        )
-        for sha256 in gone:
-            files.forget(session, sha256, run.id)

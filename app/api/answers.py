@@ -13,6 +13,7 @@ from sqlalchemy import Select
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.orm import Session
 
+from app.api import schemas
 from app.deps import State
 from app.watch import Kind
 from core import idempotency
@@ -20,11 +21,6 @@ from core.idempotency import Claim
 from core.tables import Dataset, Job, Key, Student, Teacher
 
 Row = Teacher | Dataset | Job | Student | Key
-
-
-def etag(row: Row) -> str:
-    """The object's id and version, quoted."""
-    return f'"{row.id}.{row.version}"'
 
 
 def matches(request: Request, tag: str) -> bool:
@@ -38,10 +34,18 @@ def matches(request: Request, tag: str) -> bool:
 
 def one(request: Request, row: Row, body: dict[str, Any], *, status: int = 200) -> Response:
     """A single object, or 304 if the client has it."""
-    headers = {"ETag": etag(row), "Cache-Control": "private, no-cache"}
-    if request.method in ("GET", "HEAD") and matches(request, etag(row)):
+    headers = {"ETag": schemas.etag(row), "Cache-Control": "private, no-cache"}
+    if request.method in ("GET", "HEAD") and matches(request, schemas.etag(row)):
         return Response(status_code=304, headers=headers)
     return JSONResponse(body, status, headers=headers)
+
+
+def rendered(request: Request, tag: str, body: bytes, *, status: int = 200) -> Response:
+    """A single object that is JSON already, or 304 if the client has it."""
+    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
+    if request.method in ("GET", "HEAD") and matches(request, tag):
+        return Response(status_code=304, headers=headers)
+    return Response(body, status, headers=headers, media_type="application/json")
 
 
 async def hold(
@@ -67,7 +71,7 @@ async def hold(
         return
     row = await run_in_threadpool(load)
     sent = request.headers.get("if-none-match")
-    if sent is not None and not matches(request, etag(row)):
+    if sent is not None and not matches(request, schemas.etag(row)):
         return
     version = row.version if sent is not None else None
     await state.watcher.until(kind, object_id, changed_from=version, seconds=wait)

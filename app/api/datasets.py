@@ -119,9 +119,7 @@ def part(
     if name not in row.files:
         raise NotFound(f"The dataset has no {part} rows.")
     file = row.files[name]
-    return streaming.file(
-        request, state, sha256=file["sha256"], size=file["bytes"], name=name
-    )
+    return streaming.file(request, state, sha256=file["sha256"], size=file["bytes"], name=name)
 
 
 def _load(state: State, tenant: str, dataset_id: str) -> Dataset:

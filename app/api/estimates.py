@@ -11,7 +11,7 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from app.deps import State, StateDep, Tenant, Wait
-from core import jobs, resolve, runs
+from core import resolve, runs, submissions
 from core.tables import Dataset, Run, Teacher
 from stillhouse.errors import InputRejected, NoWorker, Unavailable
 from stillhouse.spec import JobSpec, ResolvedJob
@@ -43,7 +43,7 @@ async def estimate(spec: JobSpec, state: StateDep, tenant: Tenant, wait: Wait) -
 
 def _inputs(state: State, tenant: str, spec: JobSpec) -> tuple[Teacher | None, Dataset]:
     with state.database.read() as session:
-        return jobs.require_usable(session, tenant, spec)
+        return submissions.require_usable(session, tenant, spec)
 
 
 def _ask(state: State, tenant: str, resolved: ResolvedJob) -> str:

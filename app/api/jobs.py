@@ -6,7 +6,6 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
-from fastapi.concurrency import run_in_threadpool
 from sqlalchemy import Select, and_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session, aliased
@@ -14,6 +13,7 @@ from sqlalchemy.orm import Session, aliased
 from app.api import answers, patching, schemas
 from app.deps import After, Creator, Idempotency, Limit, State, StateDep, Tenant, Wait
 from core import catalog, jobs, waiting
+from core.submissions import Submission
 from core.tables import Job, JobLabel
 from stillhouse.errors import SpecInvalid
 from stillhouse.spec import JobSpec
@@ -35,16 +35,13 @@ async def create(
     wait: Wait,
 ) -> Response:
     """Submit a job."""
-    made, replayed = await run_in_threadpool(
-        answers.create,
-        state,
-        claim,
-        lambda session: jobs.create(session, tenant, spec, created_by=creator).id,
-    )
+    submission = Submission(tenant, spec, created_by=creator)
+    made, replayed = await state.intake.ask((submission, claim))
     state.doorbell.ring()
     if wait > 0:
         await state.watcher.until(Job, made, changed_from=None, seconds=wait)
-    response = await run_in_threadpool(_answer, request, state, tenant, made, 201)
+    shown = await state.views.ask((tenant, made))
+    response = answers.rendered(request, shown.etag, shown.body, status=201)
     return answers.mark(response, f"/v1/jobs/{made}", replayed=replayed)
 
 
@@ -77,7 +74,8 @@ async def read(
             return catalog.get(session, Job, tenant, job_id)
 
     await answers.hold(request, state, Job, job_id, load, wait=wait)
-    return await run_in_threadpool(_answer, request, state, tenant, job_id)
+    shown = await state.views.ask((tenant, job_id))
+    return answers.rendered(request, shown.etag, shown.body)
 
 
 @router.patch("/{job_id}", operation_id="patch_job")

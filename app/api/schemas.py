@@ -18,6 +18,11 @@ def moment(seconds: float | None) -> str | None:
     return datetime.fromtimestamp(seconds, UTC).isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
+def etag(row: Teacher | Dataset | Job | Student | Key) -> str:
+    """The object's id and version, quoted."""
+    return f'"{row.id}.{row.version}"'
+
+
 def _named(row: Teacher | Dataset | Job | Student | Key, kind: str) -> Answer:
     return {
         "object": kind,

@@ -72,9 +72,7 @@ def file(student_id: str, path: str, request: Request, state: StateDep, tenant: 
     if found is None:
         listed = ", ".join(item["path"] for item in row.files)
         raise NotFound(f"The student has no file '{path[:64]}'; it has {listed}.")
-    return streaming.file(
-        request, state, sha256=found["sha256"], size=found["bytes"], name=path
-    )
+    return streaming.file(request, state, sha256=found["sha256"], size=found["bytes"], name=path)
 
 
 @router.get("/{student_id}/archive", operation_id="get_student_archive")

@@ -1,17 +1,10 @@
-"""Files of a bucket: the key is the hash, an upload is visible when it's whole.
-
-Endpoint and credentials come by the field's own names (AWS_ENDPOINT_URL_S3 or AWS_ENDPOINT_URL,
-AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN, AWS_REGION), which obstore reads
-itself; with none of them it asks for the instance's role.
-"""
+"""Files of a bucket: the key is the hash, an upload is visible when it's whole."""
 
 from __future__ import annotations
 
-import configparser
 import contextlib
 import hashlib
 import math
-import os
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
@@ -20,8 +13,8 @@ from typing import Any, BinaryIO
 import httpx
 import obstore
 from obstore import exceptions
-from obstore.store import S3Store
 
+from core.storage import access
 from core.storage.cache import Cache
 from core.storage.interface import CHUNK_BYTES, Gone, require_digest
 from stillhouse.errors import Unavailable
@@ -88,9 +81,9 @@ class S3Storage:
         self.scratch = scratch
         self._bucket = bucket
         self._cache = Cache(scratch, limit=cache_bytes)
-        self._store = _open(bucket, prefix, patience_seconds=patience_seconds)
-        self._hasty = _open(bucket, prefix, patience_seconds=5.0)
-        self._signing = _open(bucket, prefix, endpoint=public_endpoint)
+        self._store = access.connect(bucket, prefix, patience_seconds=patience_seconds)
+        self._hasty = access.connect(bucket, prefix, patience_seconds=5.0)
+        self._signing = access.connect(bucket, prefix, endpoint=public_endpoint)
 
     def has(self, sha256: str) -> bool:
         """Whether the file is there."""
@@ -111,7 +104,7 @@ class S3Storage:
         """The bytes [start, end)."""
         for begin in range(start, end, STRETCH_BYTES):
             wanted = (begin, min(begin + STRETCH_BYTES, end))
-            with naming_trouble():
+            with access.naming_trouble():
                 found = obstore.get(self._store, _key(sha256), options={"range": wanted})
                 for chunk in found.stream(min_chunk_size=CHUNK_BYTES):
                     yield bytes(chunk)
@@ -153,12 +146,12 @@ class S3Storage:
 
     def link(self, sha256: str, *, seconds: int) -> str:
         """A presigned GET."""
-        with naming_trouble():
+        with access.naming_trouble():
             return obstore.sign(self._signing, "GET", _key(sha256), timedelta(seconds=seconds))
 
     def names(self, *, before: float = math.inf) -> Iterator[list[str]]:
         """A batch for each page of the listing."""
-        with naming_trouble():
+        with access.naming_trouble():
             for page in obstore.list(self._store, "files", chunk_size=LIST_BATCH):
                 old = [item for item in page if item["last_modified"].timestamp() < before]
                 yield [item["path"].rpartition("/")[2] for item in old]
@@ -173,11 +166,11 @@ class S3Storage:
         if self._is_there():
             return
         # Creating one is no operation of obstore's; a signed PUT of nothing is the same request.
-        bare = _open(self._bucket, "")
-        with naming_trouble():
+        bare = access.connect(self._bucket, "")
+        with access.naming_trouble():
             url = obstore.sign(bare, "PUT", "", timedelta(seconds=60))
         try:
-            answer = httpx.put(url, content=_location(), timeout=30, trust_env=False)
+            answer = httpx.put(url, content=access.location(), timeout=30, trust_env=False)
         except httpx.HTTPError as error:
             raise Unavailable(f"The object store is away: {error}.") from error
         if not answer.is_success and not self._is_there():
@@ -196,7 +189,7 @@ class S3Storage:
         return hashing.hexdigest()
 
     def _size(self, sha256: str) -> int | None:
-        with naming_trouble():
+        with access.naming_trouble():
             try:
                 return int(obstore.head(self._store, _key(sha256))["size"])
             except FileNotFoundError:
@@ -206,7 +199,7 @@ class S3Storage:
 
     def _is_there(self) -> bool:
         """Whether the bucket is: a HEAD says 404 of a missing file and a missing bucket alike."""
-        with naming_trouble():
+        with access.naming_trouble():
             try:
                 obstore.get(self._store, CHECK_KEY)
             except FileNotFoundError as error:
@@ -219,7 +212,7 @@ class S3Storage:
     def writing(self) -> Iterator[None]:
         """Name trouble; what isn't found while one writes is the bucket."""
         try:
-            with naming_trouble():
+            with access.naming_trouble():
                 yield
         except FileNotFoundError as error:
             raise self._no_bucket() from error
@@ -231,89 +224,5 @@ class S3Storage:
         )
 
 
-@contextlib.contextmanager
-def naming_trouble() -> Iterator[None]:
-    """Errors of the object store as `Unavailable`; a missing file stays `FileNotFoundError`."""
-    try:
-        yield
-    except (exceptions.PermissionDeniedError, exceptions.UnauthenticatedError) as error:
-        raise Unavailable(
-            "The object store refuses these credentials; see AWS_ACCESS_KEY_ID and "
-            "AWS_SECRET_ACCESS_KEY."
-        ) from error
-    except exceptions.BaseError as error:
-        reason = str(error).partition("\n")[0][:300]
-        raise Unavailable(f"The object store is away; try again. It said: {reason}") from error
-
-
 def _key(sha256: str) -> str:
     return f"files/{sha256[:2]}/{sha256}"
-
-
-def _open(
-    bucket: str, prefix: str, *, patience_seconds: float = 60.0, endpoint: str | None = None
-) -> S3Store:
-    own = endpoint or _endpoint()
-    told: Any = _credentials_of_file()
-    if own:
-        told |= {"endpoint": own, "aws_endpoint_url_s3": own}
-    return S3Store(
-        bucket,
-        prefix=prefix or None,
-        config=told,
-        client_options={
-            "allow_http": True,
-            "connect_timeout": timedelta(seconds=min(5.0, patience_seconds)),
-            # A stall ends a request; that a large file takes its time doesn't.
-            "read_timeout": timedelta(seconds=min(30.0, patience_seconds)),
-            "timeout": timedelta(hours=1),
-        },
-        retry_config={
-            "max_retries": 1000,  # it's the time that counts
-            "retry_timeout": timedelta(seconds=patience_seconds),
-            "backoff": {
-                "init_backoff": timedelta(milliseconds=100),
-                "max_backoff": timedelta(seconds=10),
-                "base": 2,
-            },
-        },
-    )
-
-
-def _endpoint() -> str | None:
-    return os.environ.get("AWS_ENDPOINT_URL_S3") or os.environ.get("AWS_ENDPOINT_URL") or None
-
-
-def _credentials_of_file() -> dict[str, str]:
-    """What AWS_SHARED_CREDENTIALS_FILE says, which obstore doesn't read; the variables win."""
-    path = os.environ.get("AWS_SHARED_CREDENTIALS_FILE")
-    if not path or os.environ.get("AWS_ACCESS_KEY_ID"):
-        return {}
-    parser = configparser.ConfigParser(interpolation=None)
-    try:
-        with Path(path).open(encoding="utf-8") as file:
-            parser.read_file(file)
-        found = parser["default"]
-        named = {
-            "access_key_id": found["aws_access_key_id"],
-            "secret_access_key": found["aws_secret_access_key"],
-        }
-    except (configparser.Error, KeyError, UnicodeDecodeError) as error:
-        message = (
-            f"{path} (AWS_SHARED_CREDENTIALS_FILE) must have a section [default] with "
-            "aws_access_key_id and aws_secret_access_key"
-        )
-        raise ValueError(message) from error
-    token = found.get("aws_session_token")
-    return named | ({"session_token": token} if token else {})
-
-
-def _location() -> bytes:
-    """What Amazon's S3 wants to be told of a bucket outside its first region."""
-    region = os.environ.get("AWS_REGION") or os.environ.get("AWS_DEFAULT_REGION")
-    if _endpoint() or region in (None, "us-east-1"):
-        return b""
-    return (
-        '<CreateBucketConfiguration xmlns="http://s3.amazonaws.com/doc/2006-03-01/">'
-        f"<LocationConstraint>{region}</LocationConstraint></CreateBucketConfiguration>"
-    ).encode()

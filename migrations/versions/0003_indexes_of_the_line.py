@@ -12,9 +12,7 @@ depends_on = None
 
 def upgrade() -> None:
     in_line = "status = 'queued' AND ready"
-    indexes.build(
-        "ix_runs_line", "runs", ["device_kind", "priority", "turn", "id"], where=in_line
-    )
+    indexes.build("ix_runs_line", "runs", ["device_kind", "priority", "turn", "id"], where=in_line)
     indexes.build("ix_runs_line_of_job", "runs", ["job", "turn", "id"], where=in_line)
     indexes.build("ix_runs_started", "runs", ["device", "priority", "started_at"])
     indexes.drop("ix_runs_claim", "runs")

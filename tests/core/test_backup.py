@@ -5,12 +5,12 @@ from typing import Any
 
 import pytest
 from alembic import command
-from sqlalchemy import func, select, text
+from sqlalchemy import func, null, select, text
 
 from core import backup, dump, files, migrate, restore
 from core.db import Database
 from core.storage import LocalStorage, Storage
-from core.tables import Event, File, FileUse, Key, LogChunk, Run, Worker
+from core.tables import Event, File, FileUse, Job, Key, LogChunk, Run, Worker
 from stillhouse.errors import Conflict, Refused, Unavailable
 from tests import servers
 from tests.stage import Stage, sha256
@@ -73,6 +73,8 @@ def test_what_is_restored_is_what_was_there(
     restore.restore(database_elsewhere, storage_elsewhere, folder)
 
     assert rows_of(database_elsewhere) == before
+    with database_elsewhere.read() as session:
+        assert session.scalars(select(Job.id).where(Job.report.is_(null()))).all()  # not JSON's
     with stage.database.read() as session:
         needed = session.scalars(select(FileUse.sha256)).all()
     assert needed
@@ -207,6 +209,7 @@ def test_a_backup_that_fails_leaves_the_one_before(sqlite_stage: Stage, folder: 
     with pytest.raises(Unavailable, match=f"File {lost} isn't in the storage"):
         take(sqlite_stage, folder)
     assert restore.read(folder) == before
+    assert len(list((folder / "tables").iterdir())) == 1
 
 
 def test_what_a_run_has_only_begun_to_store_is_no_reason_to_fail(
@@ -255,3 +258,11 @@ def test_without_files_a_backup_is_rows_alone(sqlite_stage: Stage, folder: Path)
     sqlite_stage.upload(b"large")
     assert take(sqlite_stage, folder, with_files=False).files is None
     assert files_in(folder) == set()
+
+
+def test_a_database_without_tables_is_nothing_to_back_up(
+    database_elsewhere: Database, storage: Storage, folder: Path
+) -> None:
+    with pytest.raises(Unavailable, match="nothing to back up"):
+        backup.write(database_elsewhere, storage, folder, with_files=True)
+    assert not (folder / "backup.json").exists()

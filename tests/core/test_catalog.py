@@ -3,7 +3,8 @@ import threading
 import pytest
 from sqlalchemy import select
 
-from core import catalog, jobs, leases, students
+from core import catalog, leases, students, submissions
+from core.submissions import Submission
 from core.tables import Event, Job, Run, Student, Teacher
 from stillhouse.errors import InUse, JobIsRunning, ReferenceNotFound
 from stillhouse.spec import JobSpec, TeacherSpec
@@ -104,7 +105,7 @@ def test_a_job_made_while_its_input_gets_ready_goes_on(stage: Stage) -> None:
     spec = JobSpec.model_validate(stage_module.job_spec(teacher, dataset))
     intake = threading.Thread(target=lambda: stage.end_well(lease))
     with stage.database.write() as session:
-        job = jobs.create(session, "default", spec).id
+        job = submissions.create(session, Submission("default", spec)).id
         intake.start()
         intake.join(0.5)
         assert intake.is_alive(), "the intake did not wait for the job that names its dataset"
@@ -128,7 +129,7 @@ def test_a_dataset_is_not_deleted_under_a_job_that_is_being_made(stage: Stage) -
 
     thread = threading.Thread(target=delete)
     with stage.database.write() as session:
-        job = jobs.create(session, "default", spec).id
+        job = submissions.create(session, Submission("default", spec)).id
         thread.start()
         thread.join(0.3)
     thread.join(10)

@@ -1,12 +1,13 @@
 import threading
 import time
+from pathlib import Path
 
 import pytest
 from sqlalchemy import func, select
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, OperationalError
 from sqlalchemy.orm import Session
 
-from core.db import Database, db_now
+from core.db import Database, db_now, trouble
 from core.tables import Event, IdempotencyKey
 from tests.stage import Stage
 
@@ -56,3 +57,19 @@ def test_many_writers_at_once_all_get_through(stage: Stage) -> None:
 def test_a_row_that_belongs_to_nothing_is_refused(stage: Stage) -> None:
     with pytest.raises(IntegrityError), stage.database.write() as session:
         session.add(Event(job="job_missing", type="t", message="m"))
+
+
+def test_a_table_that_is_not_there_yet_waits_for_a_migration(tmp_path: Path) -> None:
+    database = Database(f"sqlite:///{tmp_path / 'new.db'}")
+    with pytest.raises(OperationalError) as caught, database.read() as session:
+        session.get(Event, 1)
+    assert trouble(caught.value) == "behind"
+    database.close()
+
+
+def test_a_server_that_is_not_there_is_away() -> None:
+    database = Database("postgresql://nobody@/nothing?host=/nowhere")
+    with pytest.raises(OperationalError) as caught, database.read() as session:
+        session.get(Event, 1)
+    assert trouble(caught.value) == "away"
+    database.close()

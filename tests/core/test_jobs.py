@@ -4,7 +4,8 @@ from typing import Any
 import pytest
 from sqlalchemy import select
 
-from core import jobs, students
+from core import jobs, students, submissions
+from core.submissions import Submission
 from core.tables import Dataset, Event, Job, Run, Student
 from stillhouse.errors import (
     ClassesDiffer,
@@ -229,7 +230,7 @@ def test_progress_is_the_sum_of_the_training_runs(stage: Stage) -> None:
 def test_a_job_of_another_tenant_names_nothing_of_ours(stage: Stage) -> None:
     spec = JobSpec.model_validate(stage_module.job_spec(stage.teacher(), stage.dataset()))
     with pytest.raises(ReferenceNotFound), stage.database.write() as session:
-        jobs.create(session, "other", spec)
+        submissions.create(session, Submission("other", spec))
 
 
 def test_a_new_priority_moves_what_waits(stage: Stage) -> None:

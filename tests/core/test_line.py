@@ -23,7 +23,7 @@ def inputs(stage: Stage) -> dict[str, str]:
 
 def order(stage: Stage, *, at_most: int = 1000) -> list[tuple[str, str]]:
     """What one worker does, one after the other: the job and the kind of each run."""
-    done = []
+    done: list[tuple[str, str]] = []
     while len(done) < at_most and (lease := stage.look()) is not None:
         stage.end_well(lease)
         done.append((str(lease.run.job), lease.run.kind))
@@ -203,8 +203,13 @@ def _named(plan: str) -> list[str]:
 
 def _store(stage: Stage, count: int) -> None:
     """Runs that are over, and as many that only another device may take."""
-    over = {"status": "succeeded", "device": "cpu", "device_kind": "cpu", "started_at": time.time()}
-    queued = {"status": "queued", "device_kind": "cuda"}
+    over: dict[str, Any] = {
+        "status": "succeeded",
+        "device": "cpu",
+        "device_kind": "cpu",
+        "started_at": time.time(),
+    }
+    queued: dict[str, Any] = {"status": "queued", "device_kind": "cuda"}
     with stage.database.write() as session:
         session.add_all(
             Run(id=ids.new("run"), kind="train", slot=f"stored/{number}", turn=number, **each)

@@ -6,11 +6,11 @@ import pytest
 from core import presence
 from core.db import Database
 from stillhouse.errors import Unavailable
-from tests import servers, waiting
+from tests import mortals, servers, waiting
 
 
 def test_a_database_that_comes_late_is_waited_for(caplog: pytest.LogCaptureFixture) -> None:
-    with servers.mortal_postgres() as server:
+    with mortals.postgres() as server:
         server.kill()
         database = Database(server.url)
         patient = threading.Thread(target=presence.wait, args=(database,))

@@ -70,20 +70,22 @@ def watched(
         folder, broker_url=broker_url, auth="keys", log_format="json", checkpoint_seconds=0.1,
         metrics_port=port, alive_file=folder / "alive", metrics_key_file=folder / "metrics.key",
     )  # fmt: skip
-    service.start()
-    admin = (folder / "admin.key").read_text().strip()
-    with Client(service.url, key=admin) as client:
-        prepared = conftest.push(client, material)
-        job = client.submit(conftest.job_spec(prepared, arms=["distilled"]))
-        assert client.wait(job["id"])["status"] == "succeeded"
-    yield Watched(service, job["id"], admin, port, folder / "alive")
-    service.stop()
+    try:
+        service.start()
+        admin = (folder / "admin.key").read_text().strip()
+        with Client(service.url, key=admin) as client:
+            prepared = conftest.push(client, material)
+            job = client.submit(conftest.job_spec(prepared, controls=[]))
+            assert client.wait(job["id"])["status"] == "succeeded"
+        yield Watched(service, job["id"], admin, port, folder / "alive")
+    finally:
+        service.stop()
 
 
 def test_a_workers_figures_tell_what_it_did(watched: Watched) -> None:
-    found = waiting.until(
-        lambda: (now := watched.scrape())["worker_busy", frozenset({"device"})] == 0 and now
-    )
+    idle = frozenset({"device"})
+    waiting.until(lambda: watched.scrape()["worker_busy", idle] == 0, what="an idle worker")
+    found = watched.scrape()
     for kind, count in (("intake", 2), ("prepare", 1), ("train", 1), ("report", 1)):
         assert found["runs_ended_total", frozenset({kind, "succeeded"})] == count
     assert found["run_duration_seconds_sum", frozenset({"train", "succeeded"})] > 0
@@ -117,7 +119,7 @@ def test_every_line_of_both_logs_is_json_and_says_what_it_is_about(watched: Watc
     created = next(
         each for each in requests if (each["method"], each["route"]) == ("POST", "/v1/jobs")
     )
-    assert (created["status"], created["level"]) == (202, "INFO")
+    assert (created["status"], created["level"]) == (201, "INFO")
     assert created["request_id"].startswith("req_")
     assert created["key"].startswith("key_")
     for each in (*worker, *watched.lines("app")):

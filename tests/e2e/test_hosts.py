@@ -21,7 +21,9 @@ LONG = {"epochs": 6, "batch_size": 16, "deterministic": True}
 
 
 @pytest.fixture
-def service(tmp_path: Path, postgres_server: str, broker_url: str, bucket_url: str) -> Iterator[Service]:
+def service(
+    tmp_path: Path, postgres_server: str, broker_url: str, bucket_url: str
+) -> Iterator[Service]:
     (tmp_path / "api").mkdir()
     running = Service(
         tmp_path / "api",

@@ -12,9 +12,10 @@ import pytest
 import redis
 
 from stillhouse.client import Client
-from tests import servers, waiting
+from tests import mortals, servers, waiting
 from tests.e2e.conftest import job_spec, push
-from tests.servers import MortalPostgres, MortalValkey, Service
+from tests.mortals import MortalPostgres, MortalValkey
+from tests.servers import Service
 
 SHORT = {"epochs": 1, "batch_size": 32, "deterministic": True}
 LONG = {"epochs": 12, "batch_size": 16, "deterministic": True}
@@ -32,7 +33,7 @@ class Town:
 @pytest.fixture(scope="module")
 def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Town]:
     """API and worker have been started; PostgreSQL and Valkey have not."""
-    with servers.mortal_postgres() as postgres:
+    with mortals.postgres() as postgres:
         url = servers.fresh_postgres_database(postgres.url)
         postgres.kill()
         valkey = MortalValkey()

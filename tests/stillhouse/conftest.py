@@ -41,6 +41,8 @@ class Script:
 
     def __init__(self) -> None:
         self.url = ""
+        self.otherwise = Answer(404)
+        """What a path answers that has no answers of its own."""
         self.start: Callable[[], None] = lambda: None
         self.requests: list[Request] = []
         self.asked = threading.Event()
@@ -52,7 +54,7 @@ class Script:
     def take(self, request: Request) -> Answer:
         self.requests.append(request)
         self.asked.set()
-        answers = self._answers.get(request.path.partition("?")[0], [Answer(404)])
+        answers = self._answers.get(request.path.partition("?")[0], [self.otherwise])
         return answers.pop(0) if len(answers) > 1 else answers[0]
 
 
@@ -72,7 +74,9 @@ class _Handler(BaseHTTPRequestHandler):
         answer = self.script.take(Request(self.command, self.path, dict(self.headers), body))
         if answer.after is not None:
             answer.after.wait(30)
-        self.send_response(answer.status)
+        # The other one adds a Date of its own.
+        begin = self.send_response_only if "Date" in answer.headers else self.send_response
+        begin(answer.status)
         for name, value in answer.headers.items():
             self.send_header(name, value)
         self.send_header("Content-Length", str(len(answer.body)))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
+from concurrent.futures import Future
 from pathlib import Path
 from typing import Any
 
@@ -49,7 +50,7 @@ def made(bench: Bench, content: bytes, path: str = "model.safetensors") -> Made:
     return {"path": path, "file": str(file), "sha256": sha256, "bytes": size}
 
 
-def errand(work: Callable[[], object]) -> errands.Future[object]:
+def errand(work: Callable[[], object]) -> Future[object]:
     return errands.start(work, name="test")
 
 
@@ -62,12 +63,11 @@ def test_the_lease_is_kept_while_files_come(stage: Stage) -> None:
     def lease_ends() -> float:
         return stage.get(Run, lease.run.id).lease_expires_at
 
-    opener = threading.Thread(
-        target=lambda: (
-            waiting.until(lambda: lease_ends() > began + 2.5, what="beats"),
-            gate.set(),
-        )
-    )
+    def open_later() -> None:
+        waiting.until(lambda: lease_ends() > began + 2.5, what="beats")
+        gate.set()
+
+    opener = threading.Thread(target=open_later)
     opener.start()
     assert bench.beside(lambda: gate.wait(30))
     opener.join()

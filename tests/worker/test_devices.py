@@ -2,19 +2,16 @@ from __future__ import annotations
 
 import contextlib
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
 from stillhouse.errors import Unavailable
-from worker import devices
+from worker import devices, trainer_process
 from worker.devices import Seat
 
 GPUS = ("GPU-1111", "GPU-2222")
-ASK = "import json; from worker import devices; print(json.dumps(devices.visible()))"
 
 
 @pytest.fixture
@@ -37,7 +34,7 @@ def test_a_worker_too_many_is_told_what_to_do(
     tmp_path: Path, seats: list[Seat], wanted: devices.Wanted
 ) -> None:
     seats += [devices.take("auto", GPUS, tmp_path) for _ in GPUS]
-    with pytest.raises(Unavailable, match="Each of the 2 GPUs .* STILLHOUSE_DEVICE=cpu"):
+    with pytest.raises(Unavailable, match=r"Each of the 2 GPUs .* STILLHOUSE_DEVICE=cpu"):
         devices.take(wanted, GPUS, tmp_path)
     seats.append(devices.take("cpu", GPUS, tmp_path))
     assert seats[-1].visible == ""
@@ -66,13 +63,21 @@ def test_without_a_gpu_auto_is_the_cpu_and_cuda_is_an_error(tmp_path: Path) -> N
 @pytest.mark.parametrize(
     ("listed", "names"),
     [
-        ("", "[]"), ("2", '["2"]'), ("GPU-aa, GPU-bb", '["GPU-aa", "GPU-bb"]'),
-        ("3,1", '["3", "1"]'), ("0,-1,1", '["0"]'), ("MIG-4", '["MIG-4"]'),
+        ("", ()), ("2", ("2",)), ("GPU-aa, GPU-bb", ("GPU-aa", "GPU-bb")), ("3,1", ("3", "1")),
+        ("0,-1,1", ("0",)), ("MIG-4", ("MIG-4",)),
     ],
 )  # fmt: skip
-def test_a_list_of_visible_gpus_is_respected(listed: str, names: str) -> None:
-    environment = os.environ | {"CUDA_VISIBLE_DEVICES": listed}
-    said = subprocess.run(
-        [sys.executable, "-c", ASK], env=environment, capture_output=True, text=True, check=True
-    )
-    assert said.stdout.strip() == names
+def test_a_list_of_visible_gpus_is_respected(
+    listed: str, names: tuple[str, ...], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", listed)
+    assert devices.visible() == names
+
+
+@pytest.mark.parametrize(("given", "seen"), [("GPU-aa", "GPU-aa"), ("", ""), (None, "7")])
+def test_a_trainer_sees_its_own_gpu_only(
+    given: str | None, seen: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "7")
+    made = trainer_process.environment(threads=1, writing=3, visible=given)
+    assert made["CUDA_VISIBLE_DEVICES"] == seen

@@ -79,6 +79,19 @@ def test_bytes_that_no_book_knows_are_swept_and_known_ones_stay(stage: Stage) ->
     assert stage.get(File, known)
 
 
+def test_strays_are_looked_for_once_a_day(stage: Stage) -> None:
+    reconcile.sweep(stage.database, stage.storage)
+    stray = stage.put(b"stray")["sha256"]
+    os.utime(stage.storage.place(stray, stage.storage.scratch), (0, 0))
+    reconcile.sweep(stage.database, stage.storage)
+    reconcile.collect(stage.database, stage.storage)
+    assert stage.storage.has(stray)
+    os.utime(stage.storage.scratch / "swept", (0, 0))
+    reconcile.sweep(stage.database, stage.storage)
+    reconcile.collect(stage.database, stage.storage)
+    assert not stage.storage.has(stray)
+
+
 def test_a_link_in_a_folder_leads_no_further_than_the_roots(
     stage: Stage, settings: Settings, tmp_path: Path
 ) -> None:

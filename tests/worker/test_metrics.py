@@ -62,9 +62,9 @@ def test_a_run_that_nobody_ended_was_left() -> None:
 
     def break_off() -> None:
         with metrics.at_work(Run(id="run_3", kind="report")):
-            raise ValueError
+            raise LookupError
 
-    with pytest.raises(ValueError, match=""):
+    with pytest.raises(LookupError):
         break_off()
     metrics.ended("run_3", "succeeded")  # too late
     assert ended("report", "left") == before + 1
@@ -88,9 +88,9 @@ def test_only_a_checkpoint_that_was_stored_counts_its_bytes() -> None:
 
     def fail() -> None:
         with metrics.checkpoint(100):
-            raise OSError
+            raise LookupError
 
-    with pytest.raises(OSError, match=""):
+    with pytest.raises(LookupError):
         fail()
     assert figures()["checkpoint_bytes_total", ()] == before + 100
 
@@ -98,7 +98,7 @@ def test_only_a_checkpoint_that_was_stored_counts_its_bytes() -> None:
 def test_the_figures_are_at_an_address_of_their_own() -> None:
     port = servers.free_port()
     metrics.serve(Settings(metrics_port=port))
-    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:  # noqa: S310 - our own
+    with urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics") as answer:
         assert b"stillhouse_runs_ended_total" in answer.read()
 
 

@@ -121,15 +121,11 @@ def test_a_known_blob_whose_bytes_are_gone_is_received_again(
 
 
 def test_a_connection_that_is_cut_keeps_nothing(live_url: str, settings: Settings) -> None:
-    address = urlsplit(live_url)
+    address, arriving = urlsplit(live_url), settings.data_dir / "storage" / "tmp"
     head = f"PUT /v1/blobs/{SHA} HTTP/1.1\r\nHost: x\r\nContent-Length: {len(CONTENT)}\r\n\r\n"
     with socket.create_connection((str(address.hostname), int(address.port or 0))) as sent:
         sent.sendall(head.encode() + CONTENT[:-100])
-        waiting.until(
-            lambda: any(((settings.data_dir / "storage") / "tmp").iterdir()), what="the upload's file"
-        )
-    waiting.until(
-        lambda: not any(((settings.data_dir / "storage") / "tmp").iterdir()), what="the cleaning up"
-    )
+        waiting.until(lambda: any(arriving.iterdir()), what="the upload's file")
+    waiting.until(lambda: not any(arriving.iterdir()), what="the cleaning up")
     assert httpx.head(f"{live_url}/v1/blobs/{SHA}").status_code == 404
     assert httpx.put(f"{live_url}/v1/blobs/{SHA}", content=CONTENT).status_code == 201

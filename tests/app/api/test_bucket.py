@@ -6,6 +6,7 @@ import os
 import socket
 import tarfile
 import threading
+import uuid
 from collections.abc import Iterator
 from io import BytesIO
 from pathlib import Path
@@ -20,8 +21,8 @@ from core.settings import Settings
 from core.storage import open_storage
 from core.tables import Student
 from stillhouse.client import Client
-from tests import waiting
 from tests import stage as stage_module
+from tests import waiting
 from tests.object_store import ObjectStore
 from tests.stage import Stage
 
@@ -117,6 +118,14 @@ def test_a_bucket_that_is_gone_is_no_fault_of_ours(
     ready = client.get("/readyz")
     assert ready.status_code == 503
     assert "has no bucket" in ready.text
+
+
+def test_a_service_makes_its_bucket(settings: Settings, s3: ObjectStore) -> None:
+    url = f"s3://b{uuid.uuid4().hex}"
+    with TestClient(create_app(settings.model_copy(update={"storage_url": url}))) as client:
+        waiting.until(lambda: client.get("/readyz").status_code == 200, what="readiness")
+        assert client.put(f"/v1/blobs/{SHA}", content=CONTENT).status_code == 201
+    assert f"files/{SHA[:2]}/{SHA}" in s3.keys(url.removeprefix("s3://"))
 
 
 def test_a_download_is_a_link_to_the_bucket(

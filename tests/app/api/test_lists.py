@@ -3,7 +3,8 @@ from typing import Any
 import pytest
 from starlette.testclient import TestClient
 
-from core import jobs
+from core import submissions
+from core.submissions import Submission
 from core.tables import Dataset, Job, Teacher
 from stillhouse.spec import JobSpec
 from tests import stage as stage_module
@@ -97,7 +98,7 @@ def test_another_tenants_objects_are_not_there(client: TestClient, stage: Stage)
         session.get_one(Teacher, teacher).tenant = "other"
         session.get_one(Dataset, dataset).tenant = "other"
         spec = JobSpec.model_validate(stage_module.job_spec(teacher, dataset))
-        job = jobs.create(session, "other", spec).id
+        job = submissions.create(session, Submission("other", spec)).id
     stage.play()
     run = stage.runs(job, "train")[0].id
     for listed in ("jobs", "teachers", "datasets", "students"):

@@ -121,10 +121,10 @@ def test_a_deleted_file_leaves_the_cache(
     bucket_url: str, uploaded: list[str], tmp_path: Path
 ) -> None:
     storage = open_bucket(tmp_path, bucket_url)
-    held = bring(storage, uploaded[0], tmp_path / "run")
+    held = [bring(storage, uploaded[0], tmp_path / run) for run in ("one", "two")]
     storage.delete(uploaded[0])
     assert cached(tmp_path) == set()
-    assert held.exists()
+    assert all(path.exists() for path in held)
 
 
 def test_two_processes_fetch_a_file_once(s3: ObjectStore, bucket_url: str, tmp_path: Path) -> None:
