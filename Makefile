@@ -32,6 +32,7 @@ images: ## Build the images of docker-compose.yml
 
 compose-test: $(STAMP) images ## The composed service, from `up` to `down -v`, with docker compose
 	$(BIN)/python -m tests.compose.acceptance
+	$(BIN)/python -m tests.compose.manual
 
 check: $(STAMP) ## Format, lint, types, contracts, docstrings, migrations
 	$(BIN)/ruff format --check --quiet .

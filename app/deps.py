@@ -6,8 +6,7 @@ import threading
 from dataclasses import dataclass
 from typing import Annotated, cast
 
-from fastapi import BackgroundTasks, Depends, Query, Request
-from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
+from fastapi import Depends, Query, Request
 
 from app import submitting
 from app.batches import Batches
@@ -22,12 +21,6 @@ from core.queue import Doorbell
 from core.settings import Settings
 from core.storage import Storage
 from stillhouse.errors import SpecInvalid, Unavailable
-
-_BEARER = HTTPBearer(
-    auto_error=False,
-    scheme_name="key",
-    description="A key of this service (where it runs with STILLHOUSE_AUTH=keys).",
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,27 +49,26 @@ async def state(request: Request) -> State:
     return cast(State, request.app.state.stillhouse)
 
 
-async def caller(
-    request: Request,
-    here: Annotated[State, Depends(state)],
-    shown: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)],
-    background: BackgroundTasks,
-) -> Caller:
+async def caller(request: Request) -> Caller:
     """Whose key the request shows.
 
     Raises `Unauthorized` or `TooManyAttempts` if keys are asked for and it isn't good;
     `Unavailable` while nobody can know.
     """
+    here = await state(request)
     if here.settings.auth == "off":
         return ANYBODY
     if here.prepared is not None and not here.prepared.is_set():
         raise Unavailable("The service is starting; try again.")  # its first key isn't in yet
     address = request.client.host if request.client else ""
-    found = await here.doors.admit(shown.credentials if shown else None, address)
+    found = await here.doors.admit(_bearer(request), address)
     request.scope["stillhouse.key"] = found.key  # for the log
-    if found.key is not None and here.doors.must_note(found.key):
-        background.add_task(here.doors.note_use, found.key)
     return found
+
+
+def _bearer(request: Request) -> str | None:
+    scheme, _, shown = request.headers.get("authorization", "").partition(" ")
+    return shown.strip() if shown and scheme.lower() == "bearer" else None
 
 
 async def admit(request: Request, who: Annotated[Caller, Depends(caller)]) -> None:

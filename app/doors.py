@@ -7,6 +7,7 @@ it, and by others when they look again: after `REMEMBERED_SECONDS` at most.
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 import logging
 import math
@@ -66,6 +67,7 @@ class Doors:
         self._known: dict[str, _Known] = {}
         self._revoked: set[str] = set()
         self._noted: dict[str, float] = {}
+        self._noting: set[asyncio.Task[None]] = set()
         self._wrong: dict[str, tuple[float, int]] = {}
 
     async def admit(self, text: str | None, address: str) -> Caller:
@@ -82,14 +84,21 @@ class Doors:
         known = self._remembered(presented) or await run_in_threadpool(self._look, presented)
         if known is None or presented.id in self._revoked:
             raise self._refusal(address, _UNKNOWN)
+        if self._must_note(presented.id):
+            noting = asyncio.create_task(run_in_threadpool(self._note_use, presented.id))
+            self._noting.add(noting)  # the loop itself holds a task only weakly
+            noting.add_done_callback(self._noting.discard)
         return known.caller
 
     def shut(self, key_id: str) -> None:
         """A key was revoked by this process: it is good no longer, whatever was remembered."""
         self._revoked.add(key_id)
 
-    def must_note(self, key_id: str) -> bool:
-        """Whether it's time to call `note_use`: once a minute for a key."""
+    async def close(self) -> None:
+        """Wait until what is to be written of the keys' use is written."""
+        await asyncio.gather(*self._noting)
+
+    def _must_note(self, key_id: str) -> bool:
         now = time.monotonic()
         if now - self._noted.get(key_id, -math.inf) < keys.USE_SECONDS:
             return False
@@ -98,8 +107,7 @@ class Doors:
         self._noted[key_id] = now
         return True
 
-    def note_use(self, key_id: str) -> None:
-        """Write that a key was used; a database in trouble is no reason to fail."""
+    def _note_use(self, key_id: str) -> None:
         try:
             with self._database.write() as session:
                 keys.note_use(session, key_id)

@@ -62,6 +62,7 @@ def create_app(settings: Settings, *, prepared: threading.Event | None = None) -
         preparing.start()
         yield
         closing.set()
+        await state.doors.close()
         database.close()
 
     app = FastAPIOffline(  # /docs without a content network
@@ -95,13 +96,14 @@ def create_app(settings: Settings, *, prepared: threading.Event | None = None) -
     app.add_middleware(Requests, metrics=state.metrics)  # the last one added is the outermost
     errors.install(app)
     app.include_router(health.router)  # open: whoever asks for health has no key
-    # `estimate` stands before the job routes: its path would be a job's id.
+    # What is asked for most comes first, since routes are tried in turn; but `estimate` stands
+    # before the job routes: its path would be a job's id.
     for module in (
-        blobs, teachers, datasets, estimates, jobs, details, students, catalogue, workers, keys,
+        estimates, jobs, details, students, teachers, datasets, blobs, catalogue, workers, keys,
         metrics, diagnosis, later,
     ):  # fmt: skip
         app.include_router(module.router, dependencies=[ADMITTED])
-    openapi.install(app)
+    openapi.install(app, open_routes=health.router.routes)
     return app
 
 

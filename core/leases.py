@@ -14,9 +14,9 @@ from typing import Any, Literal
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import catalog, events, files, jobs, line, runs, students, workers
+from core import catalog, events, files, jobs, line, publication, runs, workers
 from core.line import Entry
-from core.tables import Dataset, Job, Run, Teacher
+from core.tables import Job, Run
 
 MAX_LOSSES = 5
 
@@ -114,7 +114,7 @@ def succeed(
         files.note(session, file["sha256"], file["bytes"])
     runs.end(run, "succeeded", result=result)
     session.flush()
-    _publish(session, run, job, result, listed)
+    publication.publish(session, run, job, result, listed)
     if job is not None:
         jobs.add_progress(session, job.id)
         session.refresh(job)
@@ -214,7 +214,7 @@ def _fail(session: Session, run: Run, error: dict[str, Any]) -> list[str]:
     if job is not None and job.status not in jobs.TERMINAL:
         jobs.run_ended(session, job, run)
     if run.kind == "intake":
-        catalog.reject(session, _taken_in(session, run), error)
+        catalog.reject(session, publication.taken_in(session, run), error)
     return _drop_checkpoints(session, run)
 
 
@@ -231,73 +231,6 @@ def _drop_checkpoints(session: Session, run: Run) -> list[str]:
     gone = [sha256 for sha256 in hashes if files.forget(session, sha256, run.id)]
     files.release(session, run.id)
     return gone
-
-
-def _publish(
-    session: Session,
-    run: Run,
-    job: Job | None,
-    result: dict[str, Any],
-    listed: list[dict[str, Any]],
-) -> None:
-    if run.kind == "intake":
-        _publish_intake(session, run, result, listed)
-    elif job is not None and run.kind == "prepare":
-        jobs.prepared(session, job, result, device=str(run.device))
-    elif job is not None and run.kind == "train":
-        students.add(session, job, run, result, listed)
-    elif job is not None and run.kind == "report":
-        students.finish(session, job, result, listed)
-        jobs.succeed(session, job, result["result"], result)
-        _publish_teacher(session, job, result)
-
-
-def _publish_intake(
-    session: Session, run: Run, result: dict[str, Any], listed: list[dict[str, Any]]
-) -> None:
-    found = _taken_in(session, run)
-    if isinstance(found, Dataset):
-        by_path = {
-            file["path"]: {"sha256": file["sha256"], "bytes": file["bytes"]} for file in listed
-        }
-        catalog.dataset_ready(session, found, result, by_path)
-    else:
-        weights = listed[0]
-        facts = result | {"sha256": weights["sha256"], "bytes": weights["bytes"]}
-        catalog.teacher_ready(session, found, facts)
-
-
-def _publish_teacher(session: Session, job: Job, result: dict[str, Any]) -> None:
-    """A job that trains a teacher hands its student's weights over to it."""
-    teacher = session.scalars(select(Teacher).where(Teacher.job == job.id)).one_or_none()
-    if teacher is None or job.kind != "train":
-        return
-    student = students.of_job(session, job.id)[0]
-    weights = next(file for file in student.files if file["path"] == "model.safetensors")
-    arm = result["result"]["arms"][0]
-    facts = {
-        "network": student.network,
-        "input": student.input,
-        "classes": student.classes,
-        "class_count": len(student.classes),
-        "parameters": arm["parameters"],
-        "macs": arm["macs"],
-        "sha256": weights["sha256"],
-        "bytes": weights["bytes"],
-    }
-    catalog.teacher_ready(session, teacher, facts)
-
-
-def _taken_in(session: Session, run: Run) -> Teacher | Dataset:
-    found = (
-        session.get(Teacher, run.teacher)
-        if run.teacher is not None
-        else session.get(Dataset, run.dataset)
-    )
-    if found is None:
-        message = f"run {run.id} takes in what isn't there"
-        raise LookupError(message)
-    return found
 
 
 def _locked(session: Session, job: str | None, *, skip_locked: bool = False) -> Job | None:

@@ -202,8 +202,7 @@ def test_nothing_starts_before_what_it_needs() -> None:
         for name, service in ALL.items()
     }
     assert after["db"] == after["redis"] == {"init": done}
-    assert after["migrate"] == {"init": done, "db": healthy, "s3": healthy}
-    assert ALL["migrate"]["depends_on"]["s3"]["required"] is False
+    assert after["migrate"] == {"init": done, "db": healthy}
     for name in ("api", "worker"):
         assert after[name] == {"migrate": done, "redis": "service_started"}
 
@@ -242,6 +241,37 @@ def test_with_gpus_a_worker_sees_all_and_takes_one() -> None:
     assert device["count"] == "all"
     assert "gpu" in device["capabilities"]
     assert "deploy" not in ALL["worker"]
+
+
+def test_behind_a_proxy_only_the_proxy_is_published_and_it_is_hardened_as_all_are() -> None:
+    made = rendered.render(BASE, "deploy/proxy.yml", environment={"STILLHOUSE_TLS": "/tls"})
+    published = {name for name, service in made["services"].items() if service.get("ports")}
+    assert published - {"grafana"} == {"proxy"}
+    proxy = made["services"]["proxy"]
+    assert proxy["networks"] == ["edge"]
+    same = ("read_only", "cap_drop", "security_opt", "init", "logging", "restart")
+    assert {key: proxy[key] for key in same} == {key: ALL["api"][key] for key in same}
+    assert proxy["user"] == "101:101"
+    assert proxy["mem_limit"]
+    assert proxy["pids_limit"]
+
+
+def test_a_hub_publishes_its_servers_at_the_private_address_only() -> None:
+    with pytest.raises(KeyError, match="STILLHOUSE_PRIVATE_ADDRESS"):
+        rendered.render(BASE, "deploy/hub.yml")
+    private = {"STILLHOUSE_PRIVATE_ADDRESS": "10.0.0.1"}
+    made = rendered.render(BASE, "deploy/hub.yml", environment=private)["services"]
+    for name, port in (("db", 5432), ("redis", 6379), ("s3", 8333)):
+        assert made[name]["ports"] == [f"10.0.0.1:{port}:{port}"]
+
+
+def test_a_host_of_workers_brings_its_secrets_and_reaches_the_hub() -> None:
+    made = rendered.render(BASE, "deploy/host.yml", environment={"STILLHOUSE_SECRETS": "/s"})
+    worker = made["services"]["worker"]
+    assert "edge" in worker["networks"]
+    assert {mount for mount in worker["volumes"] if ":/secrets/" in mount} == {
+        "/s/service:/secrets/service:ro", "/s/s3:/secrets/s3:ro",
+    }  # fmt: skip
 
 
 @pytest.mark.parametrize("image", list(pins.EXTRAS))

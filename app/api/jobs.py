@@ -11,7 +11,7 @@ from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session, aliased
 
 from app.api import answers, patching, schemas
-from app.deps import After, Creator, Idempotency, Limit, State, StateDep, Tenant, Wait
+from app.deps import After, Creator, Idempotency, Limit, State, StateDep, Tenant, Wait, wait_seconds
 from core import catalog, jobs, waiting
 from core.submissions import Submission
 from core.tables import Job, JobLabel
@@ -64,10 +64,9 @@ def list_(
 
 
 @router.get("/{job_id}", operation_id="get_job")
-async def read(
-    job_id: str, request: Request, state: StateDep, tenant: Tenant, wait: Wait
-) -> Response:
+async def read(job_id: str, request: Request, state: StateDep, tenant: Tenant) -> Response:
     """One job."""
+    wait = await wait_seconds(request)
 
     def load() -> Job:
         with state.database.read() as session:

@@ -62,7 +62,7 @@ def draining(state: State) -> Finding:
         return warn(
             "draining",
             f"{', '.join(found[:5])} drains: it ends what it has and takes nothing new.",
-            "Let it finish, then start it again.",
+            "Start it again when it has finished, or `stillhouse drain --undo`.",
         )
     return ok("draining", "No worker drains.")
 

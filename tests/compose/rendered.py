@@ -12,14 +12,22 @@ import yaml
 ROOT = Path(__file__).resolve().parents[2]
 REPLACED = {"command", "entrypoint", "test"}
 """Lists of which the later file's stands alone; others are added up."""
+RESET = object()
 VARIABLE = re.compile(r"\$(?:\$|\{(?P<name>\w+)(?P<kind>:?[-?])?(?P<rest>[^}]*)\})")
+
+
+class _Loader(yaml.SafeLoader):
+    """Knows `!reset`, which takes back what a file before it says."""
+
+
+_Loader.add_constructor("!reset", lambda _loader, _node: RESET)
 
 
 def render(*names: str, environment: Mapping[str, str] | None = None) -> dict[str, Any]:
     """The files, merged in their order; raises `KeyError` for a variable that must be set."""
     made: dict[str, Any] = {}
     for name in names:
-        loaded = yaml.safe_load((ROOT / name).read_text())
+        loaded = yaml.load((ROOT / name).read_text(), Loader=_Loader)  # noqa: S506 - a safe one
         made = _merged(made, _interpolated(loaded, environment or {}))
     return {key: value for key, value in made.items() if not key.startswith("x-")}
 
@@ -69,7 +77,14 @@ def _merged(below: Any, above: Any) -> Any:
         both = below | above
         for key in below.keys() & above.keys():
             both[key] = above[key] if key in REPLACED else _merged(below[key], above[key])
-        return both
+            if key == "volumes" and isinstance(above[key], list):
+                both[key] = _last_of_each_place(both[key])
+        return {key: value for key, value in both.items() if value is not RESET}
     if isinstance(below, list) and isinstance(above, list):
         return below + above
     return above
+
+
+def _last_of_each_place(mounts: list[str]) -> list[str]:
+    """Two mounts at one place in a container are one: the later file's."""
+    return list({mount.split(":")[1]: mount for mount in mounts}.values())

@@ -9,7 +9,8 @@ from sqlalchemy import func, null, select, text
 
 from core import backup, dump, files, migrate, restore
 from core.db import Database
-from core.storage import LocalStorage, Storage
+from core.settings import Settings
+from core.storage import LocalStorage, Storage, open_storage
 from core.tables import Event, File, FileUse, Job, Key, LogChunk, Run, Worker
 from stillhouse.errors import Conflict, Refused, Unavailable
 from tests import servers
@@ -80,6 +81,20 @@ def test_what_is_restored_is_what_was_there(
     assert needed
     for each in needed:
         assert storage_elsewhere.has(each)
+
+
+def test_a_folder_moves_into_a_bucket_and_back(
+    sqlite_stage: Stage, folder: Path, tmp_path: Path, bucket_url: str
+) -> None:
+    upload = sqlite_stage.upload(b"an upload")
+    take(sqlite_stage, folder)
+    bucket = open_storage(Settings(data_dir=tmp_path / "host", storage_url=bucket_url))
+    there = Database(f"sqlite:///{tmp_path / 'there.db'}")
+    restore.restore(there, bucket, folder)
+    assert b"".join(bucket.read(upload, 0, 9)) == b"an upload"
+    backup.write(there, bucket, tmp_path / "again", with_files=True)
+    assert backup.place(tmp_path / "again", upload).read_bytes() == b"an upload"
+    there.close()
 
 
 def test_ids_that_count_go_on_behind_the_highest(

@@ -7,7 +7,7 @@ from sqlalchemy import update
 
 from core import census, jobs, workers
 from core.census import Stored
-from core.db import Database
+from core.db import Database, db_now
 from core.tables import Event, Run
 from tests.stage import Stage, expired_at
 
@@ -60,6 +60,10 @@ def test_a_lease_is_as_old_as_its_last_heartbeat(stage: Stage) -> None:
         assert census.running(session) == {"prepare": 1}
         assert census.lease_age(session, lease_seconds=60) == pytest.approx(0, abs=5)
         assert census.expired(session, seconds=0) == 0
+    with stage.database.write() as session:
+        session.execute(update(Run).values(lease_expires_at=db_now() + 20))
+    with stage.database.read() as session:
+        assert census.lease_age(session, lease_seconds=60) == pytest.approx(40, abs=5)
     expired_at(stage, lease)
     with stage.database.read() as session:
         assert census.lease_age(session, lease_seconds=60) > 1e6

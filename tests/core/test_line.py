@@ -83,12 +83,13 @@ def test_a_run_that_is_given_back_keeps_its_turn(stage: Stage, inputs: dict[str,
 def test_what_moves_to_another_priority_stands_behind_its_turn(
     stage: Stage, inputs: dict[str, str]
 ) -> None:
-    high = stage.job(**inputs, seeds=10, controls=[], priority=9)
-    order(stage, at_most=8)
     moved = stage.job(**inputs, seeds=10, controls=[])
+    order(stage, at_most=1)
+    high = stage.job(**inputs, seeds=20, controls=[], priority=9)
+    order(stage, at_most=8)
     with stage.database.write() as session:
         jobs.set_priority(session, session.get_one(Job, moved, with_for_update=True), 9)
-    assert [job for job, _ in order(stage, at_most=5)] == [moved, high, moved, high, moved]
+    assert [job for job, _ in order(stage, at_most=4)] == [moved, high, moved, high]
 
 
 def test_a_run_whose_time_has_not_come_blocks_nobody(stage: Stage, inputs: dict[str, str]) -> None:
@@ -123,16 +124,22 @@ def test_a_job_that_another_transaction_holds_is_passed_over_and_then_waited_for
     if stage.database.is_sqlite:
         pytest.skip("it has one writer at a time")
     held, other = stage.job(**inputs), stage.job(**inputs)
-    got: list[Lease | None] = []
-    worker = threading.Thread(target=lambda: got.append(stage.look()))
+    got: list[str | None] = []
+
+    def look() -> threading.Thread:
+        worker = threading.Thread(target=lambda: got.append(stage.take().run.job))
+        worker.start()
+        return worker
+
     with stage.database.write() as session:
         session.get_one(Job, held, with_for_update=True)
-        assert stage.take().run.job == other
-        worker.start()
-        worker.join(0.3)
-        assert got == []
-    worker.join(10)
-    assert [lease.run.job for lease in got if lease] == [held]
+        look().join(10)
+        assert got == [other]
+        second = look()
+        second.join(0.3)
+        assert got == [other]
+    second.join(10)
+    assert got == [other, held]
 
 
 def test_claims_expiries_and_cancels_of_many_jobs_never_deadlock(

@@ -127,7 +127,8 @@ def test_what_is_over_or_at_work_waits_for_nothing(stage: Stage, inputs: dict[st
     over = stage.job(**inputs)
     stage.play()
     working = stage.job(**inputs)
-    stage.take()
+    stage.end_well(stage.take())
+    assert stage.take().run.kind == "train"
     assert (code(stage, over), code(stage, working)) == (None, None)
 
 

@@ -117,6 +117,7 @@ def test_a_status_read_is_three_short_statements_at_most_and_one_of_what_is_over
     assert count() == 2
     stage.end_well(lease)
     stage.play()
+    assert count() == 2  # what was kept of it is no longer true
     assert count() == 1
 
 
