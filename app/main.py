@@ -88,7 +88,7 @@ def create_app(settings: Settings, *, prepared: threading.Event | None = None) -
         doors=Doors(database),
         census=census,
         metrics=Metrics(census),
-        intake=submitting.open_queue(database),
+        intake=submitting.open_queue(database, lease_seconds=settings.lease_seconds),
         views=Views(database, lease_seconds=settings.lease_seconds),
         prepared=prepared,
     )

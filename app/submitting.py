@@ -2,58 +2,64 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 from sqlalchemy.exc import DBAPIError, IntegrityError
 
 from app.batches import Batches
-from core import idempotency
+from core import idempotency, waiting
 from core.db import Database
 from core.idempotency import Claim
 from core.submissions import Submission, Writing
+from core.tables import Job
+from core.waiting import Waiting
 from stillhouse.errors import StillhouseError
 
 AT_MOST = 32
 
 Asked = tuple[Submission, Claim | None]
-Made = tuple[str, bool]
-"""A job's id, and whether its Idempotency-Key had made it before."""
+Made = tuple[Job, Waiting | None] | str
+"""The job and what it waits for; or the id of the one that its Idempotency-Key had made before."""
 
 
-def open_queue(database: Database) -> Batches[Asked, Made]:
+def open_queue(database: Database, *, lease_seconds: float) -> Batches[Asked, Made]:
     """Where submits are handed in."""
-    return Batches(lambda asked: _submit(database, asked), at_most=AT_MOST)
+    return Batches(partial(_submit, database, lease_seconds), at_most=AT_MOST)
 
 
-def _submit(database: Database, asked: list[Asked]) -> list[Made | Exception]:
+def _submit(database: Database, lease_seconds: float, asked: list[Asked]) -> list[Made | Exception]:
     """Write all of them, or each by itself if one spoils the transaction of the others."""
     try:
-        return _together(database, asked)
+        return _together(database, lease_seconds, asked)
     except IntegrityError:
         # Another replica was given one of these Idempotency-Keys meanwhile; now it is found.
-        return [_alone(database, each) for each in asked]
+        return [_alone(database, lease_seconds, each) for each in asked]
     except DBAPIError:
         raise
     except Exception:
         if len(asked) == 1:
             raise
-        return [_alone(database, each) for each in asked]
+        return [_alone(database, lease_seconds, each) for each in asked]
 
 
-def _alone(database: Database, asked: Asked) -> Made | Exception:
+def _alone(database: Database, lease_seconds: float, asked: Asked) -> Made | Exception:
     try:
-        return _together(database, [asked])[0]
+        return _together(database, lease_seconds, [asked])[0]
     except Exception as error:  # noqa: BLE001  it is this caller's own answer
         return error
 
 
-def _together(database: Database, asked: list[Asked]) -> list[Made | Exception]:
-    found: list[Made | Exception] = []
+def _together(
+    database: Database, lease_seconds: float, asked: list[Asked]
+) -> list[Made | Exception]:
+    found: list[Job | str | Exception] = []
     with database.write() as session:
         writing = Writing(session)
         for submission, claim in asked:
             try:
                 known = idempotency.find(session, claim) if claim else None
                 if known is not None:
-                    found.append((known, True))
+                    found.append(known)
                     continue
                 job = writing.add(submission)
             except StillhouseError as error:
@@ -61,6 +67,8 @@ def _together(database: Database, asked: list[Asked]) -> list[Made | Exception]:
                 continue
             if claim is not None:
                 idempotency.record(session, claim, job.id)
-            found.append((job.id, False))
+            found.append(job)
         writing.write()
-    return found
+        made = [each for each in found if isinstance(each, Job)]
+        why = iter(waiting.of_new(session, made, lease_seconds=lease_seconds))
+    return [(each, next(why)) if isinstance(each, Job) else each for each in found]

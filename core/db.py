@@ -17,14 +17,14 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
-from sqlalchemy.sql import ColumnElement
 from sqlalchemy.sql.compiler import SQLCompiler
+from sqlalchemy.sql.functions import FunctionElement
 
 _LACKS = ("42P01", "42703")  # PostgreSQL's undefined_table and undefined_column
 _LACKING = ("no such table", "no such column")  # SQLite's words for them
 
 
-class db_now(ColumnElement[float]):  # noqa: N801  it is written like a SQL function
+class db_now(FunctionElement[float]):  # noqa: N801  it is written like a SQL function
     """The database's clock, in seconds since 1970. Leases never use a machine's own clock."""
 
     type = Float()

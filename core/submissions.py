@@ -74,7 +74,8 @@ class Writing:
         self.session.flush()
         for table, rows in self._rows.items():
             if rows:
-                self.session.execute(insert(table), rows)
+                # Not as objects: nobody needs them here, and a sweep has thousands.
+                self.session.connection().execute(insert(table), rows)
 
     def _require_usable(self, tenant: str, spec: JobSpec) -> tuple[Teacher | None, Dataset]:
         key = (tenant, spec.teachers[0].id if spec.teachers else "", spec.dataset)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from sqlalchemy import func, select, true
@@ -37,6 +37,43 @@ class _Place:
     runs: int
     """Ahead of it; counted a little beyond a hundred."""
 
+    def say(self) -> str:
+        if self.runs > line.MAX_AHEAD:
+            return f"It is in line; more than {line.MAX_AHEAD} runs are ahead."
+        if self.jobs:
+            return f"It is number {self.jobs + 1} in line."
+        return "It is next in line."
+
+
+@dataclass(frozen=True, slots=True)
+class _Look:
+    """A run's place in the line for each device it may go to, and who is there to take it."""
+
+    device: str
+    places: dict[str, _Place]
+    alive: set[tuple[str, bool]]
+    """The live workers' kinds, and whether they drain."""
+
+    def behind(self) -> _Look:
+        places = {kind: _Place(each.jobs + 1, each.runs + 1) for kind, each in self.places.items()}
+        return replace(self, places=places)
+
+    def tell(self) -> Waiting:
+        able = tuple(self.places)
+        free = [kind for kind in able if (kind, False) in self.alive]
+        # Whoever may go to either device is next where fewer are ahead.
+        place = min((self.places[kind] for kind in free or able), key=lambda each: each.runs)
+        position = min(place.jobs, line.MAX_AHEAD) + 1
+        if not self.alive:
+            return Waiting("no_worker", NO_WORKER, position)
+        if free:
+            return Waiting("queue", place.say(), position)
+        if any(kind in able for kind, _ in self.alive):
+            return Waiting("draining", _DRAINING, position)
+        have = " and ".join(sorted({kind for kind, _ in self.alive}))
+        message = f"It needs a {self.device} device; the workers that are alive have {have} only."
+        return Waiting("no_device", message, position)
+
 
 def at_a_glance(job: Job) -> Waiting | None:
     """What a job's own row says, for lists, where nobody counts."""
@@ -61,7 +98,29 @@ def of_job(session: Session, job: Job, *, lease_seconds: float) -> Waiting | Non
         return None
     if delay > 0:
         return _delayed(session, run, delay)
-    return _in_line(session, run, since)
+    return _look(session, run, since).tell()
+
+
+def of_new(session: Session, made: list[Job], *, lease_seconds: float) -> list[Waiting | None]:
+    """What the jobs of one transaction wait for, in the order in which they were made.
+
+    Those of one kind stand behind each other: only the first one's place is looked up.
+    """
+    since = workers.alive_since(lease_seconds)
+    looks: dict[tuple[str, int], _Look] = {}
+    found: list[Waiting | None] = []
+    for job in made:
+        if job.resolved is None:
+            found.append(_for_inputs(session, job, since))
+            continue
+        kind = (str(job.resolved["resources"]["device"]), job.priority)
+        if kind in looks:
+            looks[kind] = looks[kind].behind()
+        else:
+            run = session.scalars(select(Run).where(Run.job == job.id, line.in_line())).one()
+            looks[kind] = _look(session, run, since)
+        found.append(looks[kind].tell())
+    return found
 
 
 def _next_run(session: Session, job: Job) -> tuple[bool, Run | None, float]:
@@ -113,28 +172,8 @@ def _delayed(session: Session, run: Run, delay: float) -> Waiting:
     return Waiting("delayed", f"It is tried again in {math.ceil(delay)} s. {why or ''}".strip())
 
 
-def _in_line(session: Session, run: Run, since: float) -> Waiting:
+def _look(session: Session, run: Run, since: float) -> _Look:
     able = line.KINDS if run.device_kind == "auto" else (run.device_kind,)
-    places, alive = _look(session, run, able, since)
-    free = [kind for kind in able if (kind, False) in alive]
-    # Whoever may go to either device is next where fewer are ahead.
-    place = min((places[kind] for kind in free or able), key=lambda each: each.runs)
-    position = min(place.jobs, line.MAX_AHEAD) + 1
-    if not alive:
-        return Waiting("no_worker", NO_WORKER, position)
-    if free:
-        return Waiting("queue", _say(place), position)
-    if any(kind in able for kind, _ in alive):
-        return Waiting("draining", _DRAINING, position)
-    have = " and ".join(sorted({kind for kind, _ in alive}))
-    message = f"It needs a {run.device_kind} device; the workers that are alive have {have} only."
-    return Waiting("no_device", message, position)
-
-
-def _look(
-    session: Session, run: Run, able: tuple[str, ...], since: float
-) -> tuple[dict[str, _Place], set[tuple[str, bool]]]:
-    """A run's place in the line for each device; the live workers' kinds, and if they drain."""
     ahead = [line.ahead(run, kind) for kind in able]
     kinds = (
         select(Worker.kind, Worker.is_draining)
@@ -149,12 +188,5 @@ def _look(
     rows = session.execute(query.outerjoin(kinds, true())).all()
     counts = rows[0][2:]
     places = {kind: _Place(*counts[2 * i : 2 * i + 2]) for i, kind in enumerate(able)}
-    return places, {(row[0], bool(row[1])) for row in rows if row[0] is not None}
-
-
-def _say(place: _Place) -> str:
-    if place.runs > line.MAX_AHEAD:
-        return f"It is in line; more than {line.MAX_AHEAD} runs are ahead."
-    if place.jobs:
-        return f"It is number {place.jobs + 1} in line."
-    return "It is next in line."
+    alive = {(row[0], bool(row[1])) for row in rows if row[0] is not None}
+    return _Look(run.device_kind, places, alive)

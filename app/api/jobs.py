@@ -36,13 +36,17 @@ async def create(
 ) -> Response:
     """Submit a job."""
     submission = Submission(tenant, spec, created_by=creator)
-    made, replayed = await state.intake.ask((submission, claim))
+    made = await state.intake.ask((submission, claim))
     state.doorbell.ring()
+    job_id = made if isinstance(made, str) else made[0].id
     if wait > 0:
-        await state.watcher.until(Job, made, changed_from=None, seconds=wait)
-    shown = await state.views.ask((tenant, made))
-    response = answers.rendered(request, shown.etag, shown.body, status=201)
-    return answers.mark(response, f"/v1/jobs/{made}", replayed=replayed)
+        await state.watcher.until(Job, job_id, changed_from=None, seconds=wait)
+    if isinstance(made, str) or wait > 0:
+        shown = await state.views.ask((tenant, job_id))
+        response = answers.rendered(request, shown.etag, shown.body, status=201)
+    else:
+        response = answers.one(request, made[0], schemas.job(*made), status=201)
+    return answers.mark(response, f"/v1/jobs/{job_id}", replayed=isinstance(made, str))
 
 
 @router.get("", operation_id="list_jobs")

@@ -120,9 +120,7 @@ def test_an_unknown_and_a_revoked_key_are_told_the_same(client: TestClient, stag
     assert bodies[0] == bodies[1]
 
 
-def test_an_id_that_is_remembered_opens_nothing_by_itself(
-    client: TestClient, stage: Stage
-) -> None:
+def test_an_id_that_is_remembered_opens_nothing_by_itself(client: TestClient, stage: Stage) -> None:
     text = stage.key("read")["authorization"].removeprefix("Bearer ")
     start = "_".join([*text.split("_")[:2], keys.draw().split("_")[2]])
     forged = f"{start}_{keys._checksum(start)}"

@@ -14,6 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+from tests import waiting
 from tests.compose.stack import Stack
 from tests.servers import CHECKOUT
 
@@ -47,6 +48,7 @@ def follow(stack: Stack, folder: Path) -> None:
     )  # fmt: skip
     assert done.returncode == 0, "a line of docs/deploy.md failed"
     assert (folder / "first-job" / "student" / "model.safetensors").is_file()
+    waiting.until(stack.is_ready, seconds=120, what="readiness with every secret made anew")
     sys.stdout.write("PASS docs/deploy.md, followed to the letter, ends with a student\n")
 
 
