@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from functools import partial
 
-from sqlalchemy.exc import DBAPIError, IntegrityError
+from sqlalchemy.exc import DBAPIError
 
 from app.batches import Batches
 from core import idempotency, waiting
-from core.db import Database
+from core.db import Database, trouble
 from core.idempotency import Claim
 from core.submissions import Submission, Writing
 from core.tables import Job
@@ -24,21 +24,18 @@ Made = tuple[Job, Waiting | None] | str
 
 def open_queue(database: Database, *, lease_seconds: float) -> Batches[Asked, Made]:
     """Where submits are handed in."""
-    return Batches(partial(_submit, database, lease_seconds), at_most=AT_MOST)
+    return Batches(partial(submit, database, lease_seconds), at_most=AT_MOST)
 
 
-def _submit(database: Database, lease_seconds: float, asked: list[Asked]) -> list[Made | Exception]:
+def submit(database: Database, lease_seconds: float, asked: list[Asked]) -> list[Made | Exception]:
     """Write all of them, or each by itself if one spoils the transaction of the others."""
     try:
         return _together(database, lease_seconds, asked)
-    except IntegrityError:
-        # Another replica was given one of these Idempotency-Keys meanwhile; now it is found.
-        return [_alone(database, lease_seconds, each) for each in asked]
-    except DBAPIError:
-        raise
-    except Exception:
-        if len(asked) == 1:
-            raise
+    except Exception as error:
+        if isinstance(error, DBAPIError) and trouble(error) != "ours":
+            raise  # the database is away for all of them
+        # One of them spoils it; or another replica was given its Idempotency-Key meanwhile, and
+        # now it is found.
         return [_alone(database, lease_seconds, each) for each in asked]
 
 

@@ -13,8 +13,8 @@ from core.storage import LocalStorage
 from core.tables import Job, JobLabel, Run
 from tests.stage import Stage
 
-FIRST = 100
-QUEUED = 20
+FIRST = 1000
+QUEUED = 10
 """Of the first ones; the others have succeeded."""
 _SUFFIXES = Table(
     "suffixes", MetaData(), Column("suffix", String(8), primary_key=True), prefixes=["TEMPORARY"]
@@ -59,7 +59,8 @@ def _make_first(stage: Stage) -> None:
         for run in session.query(Run).where(Run.job.is_not(None), Run.kind != "prepare"):
             session.delete(run)
         session.execute(update(Job).where(Job.id.in_(over)).values(status="succeeded"))
-        session.execute(update(Run).where(Run.job.in_(over)).values(status="succeeded"))
+        ended = {"status": "succeeded", "device": "cpu", "started_at": 1.0, "finished_at": 2.0}
+        session.execute(update(Run).where(Run.job.in_(over)).values(ended))
 
 
 def _write_suffixes(session: Session, factor: int) -> None:

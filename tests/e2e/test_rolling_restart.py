@@ -18,8 +18,8 @@ from tests import servers, waiting
 from tests.e2e.conftest import job_spec, push
 from tests.servers import Service
 
-JOBS = 4
-TRAINING = {"epochs": 8, "batch_size": 16}
+JOBS = 3
+TRAINING = {"epochs": 6, "batch_size": 16}
 STOP_SECONDS = 60.0
 
 
