@@ -27,6 +27,8 @@ LONG = {
     "constraints.txt": "a pin and its hashes for each package",
     "core/jobs.py": "the only writer of a job's status: each move beside the others",
     "core/tables.py": "all rows in one place, as the database has them",
+    "deploy/requirements-api.txt": "pins and hashes, as constraints.txt has them",
+    "deploy/requirements-worker.txt": "pins and hashes, as constraints.txt has them",
     "migrations/versions/0001_the_first_tables.py": "the first migration makes every table",
     "worker/engine/networks/published.csv": "a row a network",
     "tests/worker/engine/proof/test_report.py": "one report, looked at from all sides",
