@@ -8,7 +8,18 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 
-from benchmarks import lists, loop, machine, start, status, table, traffic, transfer, workers
+from benchmarks import (
+    downloads,
+    lists,
+    loop,
+    machine,
+    start,
+    status,
+    table,
+    traffic,
+    transfer,
+    workers,
+)
 from benchmarks.table import Report
 
 BENCHMARKS: dict[str, Callable[[], Report]] = {
@@ -18,6 +29,7 @@ BENCHMARKS: dict[str, Callable[[], Report]] = {
     "traffic": traffic.measure,
     "workers": workers.measure,
     "transfer": transfer.measure,
+    "downloads": downloads.measure,
     "lists": lists.measure,
 }
 

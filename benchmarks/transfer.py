@@ -47,13 +47,13 @@ def _compare(service: Service, folder: Path, *, size: int, runs: int) -> Report:
     growth: dict[str, list[float]] = {"upload": [], "download": []}
     [pid] = service.descendants("app")
     for run in range(runs):
-        sha256 = _make(source, size, seed=run)  # each run's bytes are new to the service
+        sha256 = make(source, size, seed=run)  # each run's bytes are new to the service
         seconds["copy"].append(_copy(source, folder / "copy"))
         seconds["hash"].append(_hash(source))
         with memory.watched(pid) as grown:
             seconds["upload"].append(wire.put(service.port, f"/v1/blobs/{sha256}", source))
         growth["upload"].append(grown.mib)
-        path = _publish(service, sha256, size)
+        path = publish(service, sha256, size)
         with wire.loopback(source) as port:
             seconds["loopback"].append(wire.get(port, "/", size))
         with memory.watched(pid) as grown:
@@ -91,7 +91,7 @@ def _report(seconds: dict[str, list[float]], growth: dict[str, list[float]], siz
     )  # fmt: skip
 
 
-def _make(path: Path, size: int, *, seed: int) -> str:
+def make(path: Path, size: int, *, seed: int) -> str:
     """A file of bytes that no compression helps; its SHA-256."""
     block = hashlib.shake_256(str(seed).encode()).digest(wire.PIECE_BYTES)
     found = hashlib.sha256()
@@ -122,7 +122,7 @@ def _hash(source: Path) -> float:
     return time.perf_counter() - began
 
 
-def _publish(service: Service, sha256: str, size: int) -> str:
+def publish(service: Service, sha256: str, size: int) -> str:
     """Serve an upload as a part of a dataset, and its address."""
     database = Database(service.database_url)
     with database.write() as session:

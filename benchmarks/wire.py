@@ -6,8 +6,10 @@ import contextlib
 import http.client
 import multiprocessing
 import socket
+import threading
 import time
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 PIECE_BYTES = 1024 * 1024
@@ -48,6 +50,15 @@ def get(port: int, path: str, size: int) -> float:
     return seconds
 
 
+def get_by_many(port: int, path: str, size: int, *, clients: int) -> float:
+    """GET the same `size` bytes by several clients at once; the seconds until all had them."""
+    with ThreadPoolExecutor(clients) as pool:
+        began = time.perf_counter()
+        for one in [pool.submit(get, port, path, size) for _ in range(clients)]:
+            one.result()
+        return time.perf_counter() - began
+
+
 @contextlib.contextmanager
 def loopback(file: Path) -> Iterator[int]:
     """A process that answers any request with a file, as fast as sockets go; its port."""
@@ -67,12 +78,16 @@ def loopback(file: Path) -> Iterator[int]:
 def _serve(listening: socket.socket, file: Path) -> None:
     while True:
         connection, _ = listening.accept()
-        with connection, file.open("rb", buffering=0) as body:
-            connection.recv(65_536)
-            size = file.stat().st_size
-            connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
-            while piece := body.read(PIECE_BYTES):
-                connection.sendall(piece)
+        threading.Thread(target=_send, args=(connection, file), daemon=True).start()
+
+
+def _send(connection: socket.socket, file: Path) -> None:
+    with connection, file.open("rb", buffering=0) as body:
+        connection.recv(65_536)
+        size = file.stat().st_size
+        connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % size)
+        while piece := body.read(PIECE_BYTES):
+            connection.sendall(piece)
 
 
 @contextlib.contextmanager
