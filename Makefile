@@ -11,10 +11,11 @@ help: ## Say what there is
 
 setup: $(STAMP) ## Install everything, pinned, into .venv
 
-$(STAMP): pyproject.toml constraints.txt
+$(STAMP): pyproject.toml constraints.txt deploy/older-python.txt
 	@$(PYTHON) -c 'import sys; sys.exit("Stillhouse needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
 	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes --requirement constraints.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes \
+		--requirement constraints.txt --requirement deploy/older-python.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation --editable .
 	@touch $(STAMP)
 

@@ -59,9 +59,7 @@ def _compare(
     ours: list[float] = []
     bare: list[float] = []
     growth: list[float] = []
-    wire.get_by_many(
-        service.port, path, size, clients=clients
-    )  # warm
+    wire.get_by_many(service.port, path, size, clients=clients)  # warm
     for _ in range(rounds):
         with wire.loopback(source) as port:
             bare.append(total / wire.get_by_many(port, "/", size, clients=clients))

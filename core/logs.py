@@ -34,6 +34,7 @@ def configure(settings: Settings) -> None:
     handler.setFormatter(_json() if settings.log_format == "json" else _Lines())
     handler.addFilter(_complete)
     logging.basicConfig(level=settings.log_level, handlers=[handler], force=True)
+    logging.getLogger("httpx").setLevel(logging.WARNING)  # it would write signed addresses
     logging.captureWarnings(capture=True)
     sys.excepthook = _last_words
     threading.excepthook = _last_words_of_a_thread
