@@ -12,12 +12,18 @@ Every look is a step or two in an index that holds nothing but the line, however
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cache
+from typing import Any
 
 from sqlalchemy import (
+    BigInteger,
     ColumnElement,
+    CompoundSelect,
+    Integer,
     Select,
     Subquery,
     and_,
+    bindparam,
     false,
     func,
     or_,
@@ -72,8 +78,9 @@ def is_waiting(kinds: tuple[str, ...]) -> ColumnElement[bool]:
 
 def front(session: Session, kinds: tuple[str, ...]) -> list[Entry]:
     """The first runs in line, in order, at most one of each job."""
-    each = [_first_of(kind).subquery() for kind in kinds]
-    rows = session.execute(union_all(*(select(found) for found in each))).all()
+    if not kinds:
+        return []
+    rows = session.execute(_front(kinds)).all()
     first: dict[str, Entry] = {}
     for row in sorted(rows, key=lambda row: (-row.priority, row.turn, row.id)):
         first.setdefault(row.job or row.id, Entry(row.id, row.job))
@@ -82,6 +89,21 @@ def front(session: Session, kinds: tuple[str, ...]) -> list[Entry]:
 
 def now(session: Session, device_kind: str, priority: int) -> int:
     """The turn that is served: what joins the line now stands behind it."""
+    return session.scalar(_now(device_kind), {"priority": priority}) or 0
+
+
+# A statement costs ten times more to build than to run: each is built once.
+
+
+@cache
+def _front(kinds: tuple[str, ...]) -> CompoundSelect[Any]:
+    each = [_first_of(kind).subquery() for kind in kinds]
+    return union_all(*(select(found) for found in each))
+
+
+@cache
+def _now(device_kind: str) -> Select[int]:
+    priority = bindparam("priority", type_=Integer)
     served = [
         select(Run.turn)
         .where(Run.device == kind, Run.priority == priority, Run.started_at.is_not(None))
@@ -92,13 +114,14 @@ def now(session: Session, device_kind: str, priority: int) -> int:
     ]
     # Whoever may go to either device goes by the one where fewer turns have passed.
     highest = union_all(*(select(func.max(each.c.turn).label("turn")) for each in served))
-    return session.scalar(select(func.min(highest.subquery().c.turn))) or 0
+    return select(func.min(highest.subquery().c.turn))
 
 
-def ahead(run: Run, device: str) -> Subquery:
+def ahead(device: str) -> Subquery:
     """How many `jobs` and `runs` stand before a run in the line for a device.
 
-    It stops counting at one more than `MAX_AHEAD` runs.
+    The statement takes the run's `priority`, `turn` and `run` (its id). It stops counting at one
+    more than `MAX_AHEAD` runs.
     """
     ranges = [
         select(Run.job)
@@ -106,7 +129,7 @@ def ahead(run: Run, device: str) -> Subquery:
         .order_by(*_ORDER)
         .limit(MAX_AHEAD + 1)
         for kind in ("auto", device)
-        for where in _before(run)
+        for where in _before()
     ]
     found = union_all(*(select(each.subquery()) for each in ranges)).limit(MAX_AHEAD + 1)
     job = found.subquery().c.job
@@ -126,7 +149,9 @@ def _first_of(kind: str) -> Select[str, str | None, int, int]:
     )
 
 
-def _before(run: Run) -> tuple[ColumnElement[bool], ColumnElement[bool]]:
+def _before() -> tuple[ColumnElement[bool], ColumnElement[bool]]:
     """Two ranges of the line's index."""
-    same = and_(Run.priority == run.priority, tuple_(Run.turn, Run.id) < (run.turn, run.id))
-    return Run.priority > run.priority, same
+    priority = bindparam("priority", type_=Integer)
+    place = tuple_(bindparam("turn", type_=BigInteger), bindparam("run", type_=Run.id.type))
+    same = and_(Run.priority == priority, tuple_(Run.turn, Run.id) < place)
+    return Run.priority > priority, same

@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
+from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import ColumnElement, and_, case, delete, exists, or_, select, update
+from sqlalchemy import ColumnElement, Select, and_, case, delete, exists, or_, select, update
 from sqlalchemy.orm import Session
 
 from core import ids, line
@@ -102,9 +103,13 @@ def expired() -> ColumnElement[bool]:
 
 def anything_to_do(session: Session, kinds: tuple[str, ...]) -> bool:
     """Whether a claim could succeed or a lease has run out. Only reads."""
+    return bool(session.scalar(_anything(kinds)))
+
+
+@cache  # idle workers ask it all day
+def _anything(kinds: tuple[str, ...]) -> Select[bool]:
     # Questions of their own, each an index look-up: one WHERE would read all runs ever made.
-    found = or_(line.is_waiting(kinds), exists().where(expired()))
-    return bool(session.scalar(select(found)))
+    return select(or_(line.is_waiting(kinds), exists().where(expired())))
 
 
 def claim(

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
-from typing import Literal
+from functools import cache
+from typing import Any, Literal
 
-from sqlalchemy import func, select, true
+from sqlalchemy import Float, Select, bindparam, func, select, true
 from sqlalchemy.orm import Session
 
 from core import line, workers
@@ -125,26 +126,34 @@ def of_new(session: Session, made: list[Job], *, lease_seconds: float) -> list[W
 
 def _next_run(session: Session, job: Job) -> tuple[bool, Run | None, float]:
     """Whether a run of a job is at work, the one that is claimed next, and seconds until then."""
+    found = session.execute(_NEXT_RUN, {"job": job.id}).one()
+    return bool(found[0]), found[1], float(found[2] or 0.0)
+
+
+def _make_next_run() -> Select[bool, Run, float]:
+    job = bindparam("job", type_=Job.id.type)
     # A lease ends at some time: said so, both databases look among the few that run.
     at_work = select(Run.id).where(
-        Run.status == "running", Run.lease_expires_at > 0, Run.job == job.id
+        Run.status == "running", Run.lease_expires_at > 0, Run.job == job
     )
     in_line = (
         select(Run.id)
-        .where(Run.job == job.id, line.in_line())
+        .where(Run.job == job, line.in_line())
         .order_by(Run.turn, Run.id)
         .limit(1)
         .correlate(None)
     )
     due = in_line.where(Run.not_before <= db_now())
     first = func.coalesce(due.scalar_subquery(), in_line.scalar_subquery())
-    found = session.execute(
+    return (
         select(at_work.correlate(None).exists(), Run, Run.not_before - db_now())
         .select_from(Job)
         .outerjoin(Run, Run.id == first)
-        .where(Job.id == job.id)
-    ).one()
-    return bool(found[0]), found[1], float(found[2] or 0.0)
+        .where(Job.id == job)
+    )
+
+
+_NEXT_RUN = _make_next_run()  # built once: that costs more than to ask it
 
 
 def _for_inputs(session: Session, job: Job, since: float) -> Waiting:
@@ -174,10 +183,21 @@ def _delayed(session: Session, run: Run, delay: float) -> Waiting:
 
 def _look(session: Session, run: Run, since: float) -> _Look:
     able = line.KINDS if run.device_kind == "auto" else (run.device_kind,)
-    ahead = [line.ahead(run, kind) for kind in able]
+    asked = {"priority": run.priority, "turn": run.turn, "run": run.id, "since": since}
+    rows = session.execute(_places(able), asked).all()
+    counts = rows[0][2:]
+    places = {kind: _Place(*counts[2 * i : 2 * i + 2]) for i, kind in enumerate(able)}
+    alive = {(row[0], bool(row[1])) for row in rows if row[0] is not None}
+    return _Look(run.device_kind, places, alive)
+
+
+@cache
+def _places(able: tuple[str, ...]) -> Select[Any]:
+    """A row for each kind of live worker, each with the counts of what is ahead."""
+    ahead = [line.ahead(kind) for kind in able]
     kinds = (
         select(Worker.kind, Worker.is_draining)
-        .where(Worker.last_seen_at > since)
+        .where(Worker.last_seen_at > bindparam("since", type_=Float))
         .distinct()
         .subquery()
     )
@@ -185,8 +205,4 @@ def _look(session: Session, run: Run, since: float) -> _Look:
     query = select(kinds.c.kind, kinds.c.is_draining, *columns).select_from(ahead[0])
     for joined in ahead[1:]:
         query = query.join(joined, true())
-    rows = session.execute(query.outerjoin(kinds, true())).all()
-    counts = rows[0][2:]
-    places = {kind: _Place(*counts[2 * i : 2 * i + 2]) for i, kind in enumerate(able)}
-    alive = {(row[0], bool(row[1])) for row in rows if row[0] is not None}
-    return _Look(run.device_kind, places, alive)
+    return query.outerjoin(kinds, true())
