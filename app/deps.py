@@ -49,12 +49,23 @@ async def state(request: Request) -> State:
     return cast(State, request.app.state.stillhouse)
 
 
-async def caller(request: Request) -> Caller:
-    """Whose key the request shows.
+async def admit(request: Request) -> None:
+    """What stands before every route that isn't open: `read` to look, `submit` to change.
 
-    Raises `Unauthorized` or `TooManyAttempts` if keys are asked for and it isn't good;
-    `Unavailable` while nobody can know.
+    Raises `Unauthorized` or `TooManyAttempts` if keys are asked for and this one isn't good;
+    `ScopeMissing` if it may not; `Unavailable` while nobody can know.
     """
+    who = await _identify(request)
+    who.require("read" if request.method in ("GET", "HEAD") else "submit")
+    request.scope["stillhouse.caller"] = who
+
+
+async def caller(request: Request) -> Caller:
+    """Who was admitted: `admit` comes first on every route that has somebody's objects."""
+    return cast(Caller, request.scope["stillhouse.caller"])
+
+
+async def _identify(request: Request) -> Caller:
     here = await state(request)
     if here.settings.auth == "off":
         return ANYBODY
@@ -71,33 +82,25 @@ def _bearer(request: Request) -> str | None:
     return shown.strip() if shown and scheme.lower() == "bearer" else None
 
 
-async def admit(request: Request, who: Annotated[Caller, Depends(caller)]) -> None:
-    """What stands before every route that isn't open: `read` to look, `submit` to change.
-
-    Raises `ScopeMissing` if the key may not.
-    """
-    who.require("read" if request.method in ("GET", "HEAD") else "submit")
-
-
-async def admit_admin(who: Annotated[Caller, Depends(caller)]) -> None:
+async def admit_admin(request: Request) -> None:
     """What stands before the operator's routes.
 
     Raises `ScopeMissing` if the key may not.
     """
-    who.require("admin")
+    (await caller(request)).require("admin")
 
 
-async def tenant(who: Annotated[Caller, Depends(caller)]) -> str:
+async def tenant(request: Request) -> str:
     """Whose objects this request sees. Without keys there is one tenant."""
-    return who.tenant
+    return (await caller(request)).tenant
 
 
-async def creator(who: Annotated[Caller, Depends(caller)]) -> str | None:
+async def creator(request: Request) -> str | None:
     """The key that what is made now is `created_by`."""
-    return who.key
+    return (await caller(request)).key
 
 
-async def idempotency(request: Request, whose: Annotated[str, Depends(tenant)]) -> Claim | None:
+async def idempotency(request: Request) -> Claim | None:
     """The request's Idempotency-Key, if it has one.
 
     Raises `SpecInvalid` if the key is longer than 255 characters or not printable.
@@ -110,6 +113,7 @@ async def idempotency(request: Request, whose: Annotated[str, Depends(tenant)]) 
             "Take 1 to 255 printable characters as the Idempotency-Key.", field="Idempotency-Key"
         )
     digest = request.scope["stillhouse.body_sha256"]
+    whose = await tenant(request)
     return Claim(tenant=whose, path=request.url.path, key=key, body_sha256=digest)
 
 

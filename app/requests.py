@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import logging
 import time
 from dataclasses import dataclass
@@ -107,13 +108,14 @@ def _write(method: str, route: str, exchange: Exchange, *, seconds: float, key: 
         "bytes_in": exchange.bytes_in,
         "bytes_out": exchange.bytes_out,
     }
-    with logs.bound(key=key):
-        log.log(
-            logging.WARNING if exchange.status >= 500 else logging.INFO,
-            "%s %s %d, %.1f ms, %d bytes in, %d bytes out",
-            *fields.values(),
-            extra=fields,
-        )
+    if key is not None:
+        fields["key"] = key
+    log.log(
+        logging.WARNING if exchange.status >= 500 else logging.INFO,
+        "%s %s %d, %.1f ms, %d bytes in, %d bytes out",
+        *itertools.islice(fields.values(), 6),
+        extra=fields,
+    )
 
 
 def _template(scope: Scope) -> str:

@@ -10,8 +10,9 @@ from sqlalchemy import Select, and_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session, aliased
 
+from app import deps
 from app.api import answers, patching, schemas
-from app.deps import After, Creator, Idempotency, Limit, State, StateDep, Tenant, Wait, wait_seconds
+from app.deps import After, Creator, Idempotency, Limit, State, StateDep, Tenant, Wait
 from core import catalog, jobs, waiting
 from core.submissions import Submission
 from core.tables import Job, JobLabel
@@ -68,9 +69,11 @@ def list_(
 
 
 @router.get("/{job_id}", operation_id="get_job")
-async def read(job_id: str, request: Request, state: StateDep, tenant: Tenant) -> Response:
+async def read(job_id: str, request: Request) -> Response:
     """One job."""
-    wait = await wait_seconds(request)
+    # Asked for more than all else together: what FastAPI would look up for it is looked up here.
+    state, tenant = await deps.state(request), await deps.tenant(request)
+    wait = await deps.wait_seconds(request)
 
     def load() -> Job:
         with state.database.read() as session:
