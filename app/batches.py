@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from contextvars import Context
 from typing import Generic, TypeVar
 
 from fastapi.concurrency import run_in_threadpool
@@ -33,7 +34,8 @@ class Batches(Generic[Asked, Answered]):
         answer: asyncio.Future[Answered] = asyncio.get_running_loop().create_future()
         self._waiting.append((asked, answer))
         if self._task is None or self._task.done():
-            self._task = asyncio.create_task(self._serve())
+            # Not in the context of the first who asks: the log would take it for all the others.
+            self._task = asyncio.create_task(self._serve(), context=Context())
         return await answer
 
     async def _serve(self) -> None:

@@ -13,13 +13,12 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
-import anyio
-from anyio import to_thread
 from prometheus_client.core import GaugeMetricFamily, Metric
 from prometheus_client.registry import Collector
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.orm import Session
 
+from app.patience import Patience
 from core import census, jobs, line
 from core.census import Stored, Waiting
 from core.db import Database
@@ -32,6 +31,7 @@ T = TypeVar("T")
 
 QUICK_SECONDS = 5.0
 SLOW_SECONDS = 60.0
+PATIENCE_SECONDS = 3.0
 SHARE = 100
 """Reading takes at most one part in so many of the time."""
 WORKER_STATUSES = ("ready", "busy", "draining", "lost")
@@ -78,8 +78,6 @@ class Slow:
 class Census(Collector):
     """A collector of Prometheus; `look` brings it up to date."""
 
-    patience_seconds = 3.0
-
     def __init__(
         self, database: Database, *, storage: Storage, doorbell: Doorbell, lease_seconds: float
     ) -> None:
@@ -91,15 +89,12 @@ class Census(Collector):
         self._slow = Kept(_ask_slow, seconds=SLOW_SECONDS)
         self._figures: tuple[Quick, Slow] | None = None
         # A reading that hangs is not joined by others.
-        self._one = anyio.CapacityLimiter(1)
+        self._patience = Patience(seconds=PATIENCE_SECONDS, threads=1)
 
     async def look(self) -> None:
         """Read what is old; a database that doesn't answer soon is away."""
         try:
-            with anyio.fail_after(self.patience_seconds):
-                self._figures = await to_thread.run_sync(
-                    self._read, abandon_on_cancel=True, limiter=self._one
-                )
+            self._figures = await self._patience.ask(self._read)
         except (SQLAlchemyError, TimeoutError) as error:
             log.warning("no figures from the database: %s", error or "it doesn't answer")
             self._figures = None

@@ -13,6 +13,7 @@ from app.batches import Batches
 from app.census import Census
 from app.doors import ANYBODY, Caller, Doors
 from app.metrics import Metrics
+from app.readiness import Readiness
 from app.views import Views
 from app.watch import Watcher
 from core.db import Database
@@ -35,6 +36,7 @@ class State:
     doors: Doors
     census: Census
     metrics: Metrics
+    readiness: Readiness
     intake: Batches[submitting.Asked, submitting.Made]
     views: Views
     prepared: threading.Event | None

@@ -34,6 +34,7 @@ from app.census import Census
 from app.deps import ADMITTED, State
 from app.doors import Doors
 from app.metrics import Metrics
+from app.readiness import Readiness
 from app.requests import Requests
 from app.views import Views
 from app.watch import Watcher
@@ -88,6 +89,7 @@ def create_app(settings: Settings, *, prepared: threading.Event | None = None) -
         doors=Doors(database),
         census=census,
         metrics=Metrics(census),
+        readiness=Readiness(database, storage=storage, lease_seconds=settings.lease_seconds),
         intake=submitting.open_queue(database, lease_seconds=settings.lease_seconds),
         views=Views(database, lease_seconds=settings.lease_seconds),
         prepared=prepared,

@@ -75,7 +75,7 @@ class Views:
             why = waiting.of_job(session, row, lease_seconds=self._lease_seconds)
         view = View(
             tenant=row.tenant,
-            etag=schemas.etag(row),
+            etag=schemas.job_etag(row, why),
             body=bytes(JSONResponse(schemas.job(row, why)).body),
             version=row.version,
         )

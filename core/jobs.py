@@ -20,6 +20,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
 from core import events, resolve, runs
+from core.db import db_now
 from core.tables import Dataset, Job, Run, Teacher
 from stillhouse.errors import (
     InputRejected,
@@ -95,8 +96,7 @@ def require_over(job: Job) -> Job:
 
 def run_claimed(session: Session, job: Job, run: Run) -> None:
     """A worker took one of its runs."""
-    now = time.time()
-    job.started_at = job.started_at or now
+    job.started_at = job.started_at or run.started_at
     job.attempts = max(job.attempts, run.attempts)
     if job.status == "queued" and run.kind == "prepare":
         job.status = "preparing"
@@ -178,11 +178,13 @@ def add_progress(session: Session, job_id: str) -> None:
 def must_stop(session: Session, job_id: str) -> str | None:
     """Why a running run of this job has to stop: "cancel", "deadline", or None."""
     row = session.execute(
-        select(Job.status, Job.started_at, Job.deadline_seconds).where(Job.id == job_id)
+        select(
+            Job.status, (db_now() - Job.started_at).label("seconds"), Job.deadline_seconds
+        ).where(Job.id == job_id)
     ).one_or_none()
     if row is None or row.status == "cancelling" or row.status in TERMINAL:
         return "cancel"
-    if row.started_at is not None and time.time() > row.started_at + row.deadline_seconds:
+    if row.seconds is not None and row.seconds > row.deadline_seconds:
         return "deadline"
     return None
 

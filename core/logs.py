@@ -24,7 +24,9 @@ log = logging.getLogger("stillhouse")
 
 _bound: ContextVar[Mapping[str, Any]] = ContextVar("bound", default={})  # noqa: B039 - never changed
 # A line break, or what a terminal takes for a command, would let a message pose as other lines.
-_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029]
+# One that turns the direction of writing would let a line read as what it doesn't say.
+_TURNS = [0x061C, 0x200E, 0x200F, *range(0x202A, 0x202F), *range(0x2066, 0x206A)]
+_CONTROLS = [*range(0x20), *range(0x7F, 0xA0), 0x2028, 0x2029, *_TURNS]
 _ESCAPES = {code: f"\\x{code:02x}" for code in _CONTROLS} | {0x09: "\\t", 0x0A: "\\n", 0x0D: "\\r"}
 
 

@@ -127,7 +127,7 @@ def claim(
             worker=worker,
             device=device,
             lease_expires_at=db_now() + lease_seconds,
-            started_at=time.time(),
+            started_at=db_now(),
             finished_at=None,
         )
         .returning(Run)
@@ -196,7 +196,7 @@ def requeue(run: Run, *, counted: bool, delay_seconds: float = 0.0) -> None:
         run.losses = 1 if run.step > run.lost_step else run.losses + 1
         run.lost_step = max(run.step, run.lost_step)
     run.status, run.worker, run.fence = "queued", None, run.fence + 1
-    run.not_before = time.time() + delay_seconds if delay_seconds else 0.0
+    run.not_before = db_now() + delay_seconds if delay_seconds else 0.0
 
 
 def cancel_queued(session: Session, job: str) -> None:

@@ -9,6 +9,7 @@ from sqlalchemy import delete, select, update
 from sqlalchemy.orm import Session
 
 from core import ids
+from core.db import db_now
 from core.tables import Network, Worker
 from stillhouse.errors import NotFound
 
@@ -18,14 +19,15 @@ UNSEEN_SECONDS = 3_600  # longer than a lease: a worker isn't alive before it sa
 
 def enrol(session: Session, *, name: str, device: str, memory_bytes: int, software: str) -> Worker:
     """Record that a worker is starting; a known name keeps its id. `seen` says that it lives."""
-    now = time.time()
     worker = session.scalars(select(Worker).where(Worker.name == name)).one_or_none()
     if worker is None:
         worker = Worker(id=ids.new("wrk"), name=name)
         session.add(worker)
     worker.status, worker.run, worker.is_draining = "ready", None, False
     worker.device, worker.memory_bytes, worker.software = device, memory_bytes, software
-    worker.started_at, worker.last_seen_at = now, now - UNSEEN_SECONDS
+    worker.started_at = time.time()
+    # By the database's clock, as a lease: a host's own may be wrong by more than that.
+    worker.last_seen_at = db_now() - UNSEEN_SECONDS
     session.flush()
     return worker
 
@@ -35,7 +37,7 @@ def seen(session: Session, worker_id: str, *, status: str, run: str | None) -> N
     session.execute(
         update(Worker)
         .where(Worker.id == worker_id)
-        .values(status=status, run=run, last_seen_at=time.time())
+        .values(status=status, run=run, last_seen_at=db_now())
         .execution_options(synchronize_session=False)
     )
 
@@ -87,7 +89,7 @@ def leave(session: Session, worker_id: str) -> None:
     session.execute(
         update(Worker)
         .where(Worker.id == worker_id)
-        .values(run=None, last_seen_at=time.time() - UNSEEN_SECONDS)
+        .values(run=None, last_seen_at=db_now() - UNSEEN_SECONDS)
         .execution_options(synchronize_session=False)
     )
 

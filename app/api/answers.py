@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from app.api import schemas
 from app.deps import State
+from app.views import View
 from app.watch import Kind
 from core import idempotency
 from core.idempotency import Claim
@@ -28,8 +29,12 @@ def matches(request: Request, tag: str) -> bool:
     sent = request.headers.get("if-none-match")
     if sent is None:
         return False
-    tags = [item.strip().removeprefix("W/") for item in sent.split(",")]
+    tags = _tags(sent)
     return "*" in tags or tag in tags
+
+
+def _tags(header: str) -> list[str]:
+    return [item.strip().removeprefix("W/") for item in header.split(",")]
 
 
 def one(request: Request, row: Row, body: dict[str, Any], *, status: int = 200) -> Response:
@@ -40,12 +45,18 @@ def one(request: Request, row: Row, body: dict[str, Any], *, status: int = 200) 
     return JSONResponse(body, status, headers=headers)
 
 
-def rendered(request: Request, tag: str, body: bytes, *, status: int = 200) -> Response:
-    """A single object that is JSON already, or 304 if the client has it."""
-    headers = {"ETag": tag, "Cache-Control": "private, no-cache"}
-    if request.method in ("GET", "HEAD") and matches(request, tag):
+def viewed(request: Request, view: View, *, status: int = 200) -> Response:
+    """A job, or 304 if the client has it."""
+    headers = {"ETag": view.etag, "Cache-Control": "private, no-cache"}
+    if request.method in ("GET", "HEAD") and matches(request, view.etag):
         return Response(status_code=304, headers=headers)
-    return Response(body, status, headers=headers, media_type="application/json")
+    return Response(view.body, status, headers=headers, media_type="application/json")
+
+
+def _is_version(header: str, tag: str) -> bool:
+    """Whether the client has this version, whatever it waited for then."""
+    sent = [each.partition("-")[0].rstrip('"') for each in _tags(header)]
+    return "*" in sent or tag.rstrip('"') in sent
 
 
 async def hold(
@@ -71,7 +82,7 @@ async def hold(
         return
     row = await run_in_threadpool(load)
     sent = request.headers.get("if-none-match")
-    if sent is not None and not matches(request, schemas.etag(row)):
+    if sent is not None and not _is_version(sent, schemas.etag(row)):
         return
     version = row.version if sent is not None else None
     await state.watcher.until(kind, object_id, changed_from=version, seconds=wait)

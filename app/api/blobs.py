@@ -39,8 +39,7 @@ async def put(sha256: Sha, request: Request, state: StateDep, tenant: Tenant) ->
     if expected > state.settings.max_upload_bytes:
         raise TooLarge(f"This service takes at most {state.settings.max_upload_bytes} bytes.")
     if await run_in_threadpool(_know, state, tenant, sha256):
-        async for _ in request.stream():
-            pass  # a body that is left unread would break the connection under the client
+        await _drop(request.stream(), state.settings.max_upload_bytes)
         return JSONResponse({"object": "blob", "sha256": sha256}, 200)
     incoming = await run_in_threadpool(state.storage.receive, sha256, expected)
     try:
@@ -94,6 +93,15 @@ async def _receive(stream: AsyncIterator[bytes], incoming: Incoming, limit: int)
         if writing is not None:
             await writing
     await run_in_threadpool(incoming.write, batch)
+
+
+async def _drop(stream: AsyncIterator[bytes], limit: int) -> None:
+    """Read a body that isn't needed: left unread it would break the connection under the client."""
+    total = 0
+    async for chunk in _steady(stream):
+        total += len(chunk)
+        if total > limit:
+            raise TooLarge(f"This service takes at most {limit} bytes.")
 
 
 async def _steady(stream: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -44,7 +44,7 @@ async def create(
         await state.watcher.until(Job, job_id, changed_from=None, seconds=wait)
     if isinstance(made, str) or wait > 0:
         shown = await state.views.ask((tenant, job_id))
-        response = answers.rendered(request, shown.etag, shown.body, status=201)
+        response = answers.viewed(request, shown, status=201)
     else:
         response = answers.one(request, made[0], schemas.job(*made), status=201)
     return answers.mark(response, f"/v1/jobs/{job_id}", replayed=isinstance(made, str))
@@ -81,7 +81,7 @@ async def read(job_id: str, request: Request) -> Response:
 
     await answers.hold(request, state, Job, job_id, load, wait=wait)
     shown = await state.views.ask((tenant, job_id))
-    return answers.rendered(request, shown.etag, shown.body)
+    return answers.viewed(request, shown)
 
 
 @router.patch("/{job_id}", operation_id="patch_job")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import UTC, datetime
 from typing import Any
+from zlib import crc32
 
 from core.tables import Dataset, Event, Job, Key, Run, Student, Teacher, Worker
 from core.waiting import Waiting
@@ -21,6 +22,13 @@ def moment(seconds: float | None) -> str | None:
 def etag(row: Teacher | Dataset | Job | Student | Key) -> str:
     """The object's id and version, quoted."""
     return f'"{row.id}.{row.version}"'
+
+
+def job_etag(row: Job, why: Waiting | None) -> str:
+    """As `etag`, and what it waits for: that changes without its version."""
+    if why is None:
+        return etag(row)
+    return f'"{row.id}.{row.version}-{crc32(repr(why).encode()):08x}"'
 
 
 def _named(row: Teacher | Dataset | Job | Student | Key, kind: str) -> Answer:

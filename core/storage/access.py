@@ -32,8 +32,13 @@ def naming_trouble() -> Iterator[None]:
             "AWS_SECRET_ACCESS_KEY."
         ) from error
     except exceptions.BaseError as error:
-        reason = str(error).partition("\n")[0][:300]
-        raise Unavailable(f"The object store is away; try again. It said: {reason}") from error
+        raise away(error) from error
+
+
+def away(error: Exception) -> Unavailable:
+    """What its users are told of an error of the object store."""
+    reason = str(error).partition("\n")[0][:300]
+    return Unavailable(f"The object store is away; try again. It said: {reason}")
 
 
 def connect(

@@ -216,6 +216,8 @@ class S3Storage:
                 yield
         except FileNotFoundError as error:
             raise self._no_bucket() from error
+        except OSError as error:  # how obstore's writer says whatever went wrong
+            raise access.away(error) from error
 
     def _no_bucket(self) -> Unavailable:
         return Unavailable(

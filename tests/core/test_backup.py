@@ -1,3 +1,4 @@
+import gzip
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -10,8 +11,8 @@ from sqlalchemy import func, null, select, text
 from core import backup, dump, files, migrate, restore
 from core.db import Database
 from core.settings import Settings
-from core.storage import LocalStorage, Storage, open_storage
-from core.tables import Event, File, FileUse, Job, Key, LogChunk, Run, Worker
+from core.storage import LocalStorage, Storage, digest, open_storage
+from core.tables import Dataset, Event, File, FileUse, Job, Key, LogChunk, Run, Worker
 from stillhouse.errors import Conflict, Refused, Unavailable
 from tests import servers
 from tests.stage import Stage, sha256
@@ -221,10 +222,20 @@ def test_a_backup_that_fails_leaves_the_one_before(sqlite_stage: Stage, folder: 
     before = take(sqlite_stage, folder)
     lost = sqlite_stage.upload(b"lost")
     sqlite_stage.storage.delete(lost)
-    with pytest.raises(Unavailable, match=f"File {lost} isn't in the storage"):
+    with pytest.raises(Unavailable, match=f"File {lost} isn't in the storage.*upload:default"):
         take(sqlite_stage, folder)
     assert restore.read(folder) == before
     assert len(list((folder / "tables").iterdir())) == 1
+
+
+def test_who_owns_a_file_that_the_storage_lost_is_named(sqlite_stage: Stage, folder: Path) -> None:
+    dataset, teacher = sqlite_stage.dataset(), sqlite_stage.teacher()
+    with sqlite_stage.database.read() as session:
+        found = session.get_one(Dataset, dataset).files["train.npz"]["sha256"]
+    sqlite_stage.storage.delete(found)
+    with pytest.raises(Unavailable, match=dataset) as caught:
+        take(sqlite_stage, folder)
+    assert teacher not in str(caught.value)
 
 
 def test_what_a_run_has_only_begun_to_store_is_no_reason_to_fail(
@@ -267,6 +278,45 @@ def test_a_backup_of_a_newer_version_is_refused(sqlite_stage: Stage, folder: Pat
     (folder / "backup.json").write_text(json.dumps(manifest | {"revision": "9999"}))
     with pytest.raises(Refused, match="newer version"):
         restore.read(folder)
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "A" * 64])
+@pytest.mark.parametrize("of", ["files", "files.list"])
+def test_a_name_that_is_no_hash_is_refused_before_any_row_is_restored(
+    sqlite_stage: Stage, folder: Path, database: Database, storage_elsewhere: Storage,
+    name: str, of: str,
+) -> None:  # fmt: skip
+    sqlite_stage.upload(b"an upload")
+    made = take(sqlite_stage, folder)
+    assert made.files is not None
+    part = made.files if of == "files.list" else made.tables["files"]
+    rows = [*dump.read(folder / part.path), {"sha256": name, "bytes": 1, "touched_at": 0.0}]
+    with gzip.open(folder / part.path, "wt") as file:
+        file.writelines(f"{json.dumps(row)}\n" for row in rows)
+    changed = part.model_copy(update={"sha256": digest(folder / part.path)[0]})
+    told = (
+        {"files": changed}
+        if of == "files.list"
+        else {"tables": made.tables | {"files": changed}}
+    )
+    (folder / "backup.json").write_text(made.model_copy(update=told).model_dump_json())
+    with pytest.raises(Refused, match="is no SHA-256"):
+        restore.restore(database, storage_elsewhere, folder)
+    assert rows_of(database)["files"] == []
+
+
+def test_a_table_that_is_missing_is_named_before_anything_is_dropped(
+    sqlite_stage: Stage, folder: Path, database: Database, storage: Storage
+) -> None:
+    sqlite_stage.upload(b"an upload")
+    made = take(sqlite_stage, folder)
+    Stage(database, storage).worker()
+    before = rows_of(database)
+    some = {name: part for name, part in made.tables.items() if name not in ("jobs", "runs")}
+    (folder / "backup.json").write_text(made.model_copy(update={"tables": some}).model_dump_json())
+    with pytest.raises(Refused, match="lacks the tables jobs, runs"):
+        restore.restore(database, storage, folder)
+    assert rows_of(database) == before
 
 
 def test_without_files_a_backup_is_rows_alone(sqlite_stage: Stage, folder: Path) -> None:

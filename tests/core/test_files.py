@@ -146,10 +146,12 @@ def test_what_is_forgotten_while_another_begins_to_use_it_stays(stage: Stage) ->
     assert stage.write(files.collect, untouched_since=LATER) == []
 
 
-def test_strays_are_collected_and_what_is_known_stays_as_it_was(stage: Stage) -> None:
+def test_strays_are_collected_when_their_time_is_up(stage: Stage) -> None:
     young, used, stray = stage.put(b"young"), stage.upload(b"used"), stage.put(b"stray")["sha256"]
     stage.write(files.note, young["sha256"], young["bytes"])
-    stage.write(files.note_strays, [young["sha256"], used, stray])
+    until = time.time() - 700
+    stage.write(files.note_strays, [young["sha256"], used, stray], until=until)
+    assert stage.write(files.collect, untouched_since=until - 1) == []
     assert stage.write(files.collect, untouched_since=time.time() - 600) == [stray]
     assert has_file(stage, young["sha256"])
 

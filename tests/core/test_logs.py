@@ -19,7 +19,7 @@ logs.configure(load())
 log = logging.getLogger("speaker")
 log.info("before")
 with logs.bound(job="job_1", run="run_1", attempt=2, key=None):
-    log.info("one\\n2026-01-01T00:00:00.000Z CRITICAL forged: two \\x1b[31m\\u2028")
+    log.info("one\\n2026-01-01T00:00:00.000Z CRITICAL forged: two \\x1b[31m\\u2028\\u202e")
     with logs.bound(request_id="req_1"):
         log.warning("deeper")
     copied = threading.Thread(target=copy_context().run, args=(lambda: log.info("beside"),))
@@ -103,7 +103,7 @@ def test_a_line_of_text_is_readable_and_says_what_it_is_about(lines: list[str]) 
 
 def test_no_message_poses_as_another_line(lines: list[str]) -> None:
     said = next(line for line in lines if "INFO speaker: one" in line)
-    assert r"one\n2026-01-01T00:00:00.000Z CRITICAL forged: two \x1b[31m\x2028 [job=" in said
+    assert r"one\n2026-01-01T00:00:00.000Z CRITICAL forged: two \x1b[31m\x2028\x202e [job=" in said
     forged = [line for line in lines if line.startswith("2026-01-01")]
     assert forged == []
     assert any(line.startswith("  2026-01-01") for line in lines)  # the traceback is indented

@@ -107,7 +107,7 @@ def test_a_file_on_its_way_is_collected_by_nobody(stage: Stage) -> None:
     bench = bench_of(stage, stage.take())
     file = made(bench, b"weights")
     twin = stage.put(b"weights")  # an old twin lies there, needed by nobody
-    stage.write(files.note_strays, [twin["sha256"]])
+    stage.write(files.note_strays, [twin["sha256"]], until=0.0)
     bench.adopt(file)
     assert file["sha256"] not in stage.write(files.collect, untouched_since=time.time() + 1_000)
     assert stage.storage.has(file["sha256"])

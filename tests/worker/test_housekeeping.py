@@ -9,7 +9,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from sqlalchemy import update
 
+from core import files
 from core.db import Database
 from core.settings import Settings
 from core.storage import open_storage
@@ -74,22 +76,58 @@ def test_bytes_that_no_book_knows_are_swept_and_known_ones_stay(stage: Stage) ->
         )
     reconcile.sweep(stage.database, stage.storage)
     reconcile.collect(stage.database, stage.storage)
+    assert stage.storage.has(stray), "a stray has a day in the books"
+    a_day_passes(stage)
+    reconcile.collect(stage.database, stage.storage)
     assert stage.storage.has(known)
     assert not stage.storage.has(stray)
     assert stage.get(File, known)
 
 
+def a_day_passes(stage: Stage) -> None:
+    with stage.database.write() as session:
+        session.execute(update(File).values(touched_at=File.touched_at - 86_400.0))
+
+
 def test_strays_are_looked_for_once_a_day(stage: Stage) -> None:
+    stage.upload(b"known")
     reconcile.sweep(stage.database, stage.storage)
     stray = stage.put(b"stray")["sha256"]
     os.utime(stage.storage.place(stray, stage.storage.scratch), (0, 0))
     reconcile.sweep(stage.database, stage.storage)
-    reconcile.collect(stage.database, stage.storage)
-    assert stage.storage.has(stray)
+    assert not is_known(stage, stray)
     os.utime(stage.storage.scratch / "swept", (0, 0))
     reconcile.sweep(stage.database, stage.storage)
-    reconcile.collect(stage.database, stage.storage)
-    assert not stage.storage.has(stray)
+    assert is_known(stage, stray)
+
+
+def is_known(stage: Stage, sha256: str) -> bool:
+    with stage.database.read() as session:
+        return files.known(session, [sha256]) == {sha256}
+
+
+def test_files_of_another_database_are_left_alone(
+    stage: Stage, caplog: pytest.LogCaptureFixture
+) -> None:
+    theirs = [stage.put(bytes([number]))["sha256"] for number in range(5)]
+    for sha256 in theirs:
+        os.utime(stage.storage.place(sha256, stage.storage.scratch), (0, 0))
+    stage.upload(b"ours")
+    reconcile.sweep(stage.database, stage.storage)
+    assert not [sha256 for sha256 in theirs if is_known(stage, sha256)]
+    assert "1 of 6 files" in caplog.text
+    assert "STILLHOUSE_DATABASE_URL" in caplog.text
+    assert not (stage.storage.scratch / "swept").exists(), "it looks again when this is mended"
+
+
+def test_what_else_lies_in_the_folder_stops_no_sweep(stage: Stage) -> None:
+    file = stage.upload(b"known")
+    odd = stage.storage.place(file, stage.storage.scratch).with_name(".nfs0001")
+    odd.touch()
+    os.utime(odd, (0, 0))
+    reconcile.sweep(stage.database, stage.storage)
+    assert not is_known(stage, odd.name)
+    assert odd.exists()
 
 
 def test_a_link_in_a_folder_leads_no_further_than_the_roots(

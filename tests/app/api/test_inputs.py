@@ -60,6 +60,8 @@ def test_a_dataset_is_taken_in_and_can_be_read(client: TestClient, stage: Stage)
     assert splits.json() == {"train": [0]}
     tag = {"if-none-match": splits.headers["etag"]}
     assert client.get(f"{path}/splits", headers=tag).status_code == 304
+    stage.storage.delete(splits.headers["etag"].strip('"'))
+    assert client.get(f"{path}/splits").json()["code"] == "not_found"
     part = client.get(f"{path}/parts/test.npz")
     assert part.content == f"test.npz of {made['id']}".encode()
     assert client.head(f"{path}/parts/test.npz").headers["etag"] == part.headers["etag"]

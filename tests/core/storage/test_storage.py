@@ -96,6 +96,21 @@ def test_what_is_gone_says_so(storage: Storage, tmp_path: Path) -> None:
         list(storage.read(SHA, 0, 1))
 
 
+@pytest.mark.parametrize("name", ["../../secret", SHA.upper(), SHA[:-1], f"{SHA}/x", f"{SHA}\n", ""])
+def test_only_a_hash_leads_to_a_file(storage: Storage, tmp_path: Path, name: str) -> None:
+    secret = tmp_path / "storage" / "secret"
+    secret.parent.mkdir(exist_ok=True)
+    secret.write_text("s")
+    for act in (
+        lambda: storage.has(name), lambda: storage.delete(name), lambda: storage.receive(name),
+        lambda: list(storage.read(name, 0, 1)), lambda: storage.fetch(name, tmp_path / "inputs"),
+        lambda: storage.link(name, seconds=60) or storage.place(name, tmp_path),
+    ):  # fmt: skip
+        with pytest.raises(ValueError, match="is no SHA-256"):
+            act()
+    assert secret.exists()
+
+
 def test_names_can_be_those_of_old_files_only(storage: Storage) -> None:
     put(storage)
     assert everything(storage) == [SHA]
