@@ -33,7 +33,7 @@ QUICK_SECONDS = 5.0
 SLOW_SECONDS = 60.0
 PATIENCE_SECONDS = 3.0
 SHARE = 100
-"""Reading takes at most one part in so many of the time."""
+"""Reading takes at most one part in so many of the time; what outlasts patience has hung."""
 WORKER_STATUSES = ("ready", "busy", "draining", "lost")
 
 
@@ -52,7 +52,7 @@ class Kept(Generic[T]):
         if self._found is None or began >= self._until:
             self._found = self._ask(session)
             ended = time.monotonic()
-            self._until = ended + max(self._seconds, SHARE * (ended - began))
+            self._until = ended + max(self._seconds, SHARE * min(ended - began, PATIENCE_SECONDS))
         return self._found
 
 
@@ -89,12 +89,12 @@ class Census(Collector):
         self._slow = Kept(_ask_slow, seconds=SLOW_SECONDS)
         self._figures: tuple[Quick, Slow] | None = None
         # A reading that hangs is not joined by others.
-        self._patience = Patience(seconds=PATIENCE_SECONDS, threads=1)
+        self.patience = Patience(seconds=PATIENCE_SECONDS, threads=1)
 
     async def look(self) -> None:
         """Read what is old; a database that doesn't answer soon is away."""
         try:
-            self._figures = await self._patience.ask(self._read)
+            self._figures = await self.patience.ask(self._read)
         except (SQLAlchemyError, TimeoutError) as error:
             log.warning("no figures from the database: %s", error or "it doesn't answer")
             self._figures = None
@@ -116,6 +116,7 @@ class Census(Collector):
 
     def _read(self) -> tuple[Quick, Slow]:
         with self._database.read() as session:
+            session.connection()  # to see that it is there, whatever is kept
             return self._quick.value(session), self._slow.value(session)
 
     def _ask_quick(self, session: Session) -> Quick:

@@ -16,16 +16,20 @@ from dataclasses import dataclass
 
 from fastapi.concurrency import run_in_threadpool
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
+from app.patience import Patience
 from core import keys
 from core.db import Database
 from core.keys import Presented, Scope
-from stillhouse.errors import ScopeMissing, TooManyAttempts, Unauthorized
+from stillhouse.errors import ScopeMissing, TooManyAttempts, Unauthorized, Unavailable
 
 log = logging.getLogger(__name__)
 
 REMEMBERED_SECONDS = 4.0
 MAX_REMEMBERED = 1024
+PATIENCE_SECONDS = 2.0
+THREADS = 8
 _BROKEN = "The key is not whole: copy it again, from its first letter to its last."
 _UNKNOWN = "The key is unknown here, or it was revoked; ask whoever runs the service for another."
 WINDOW_SECONDS = 60.0
@@ -69,19 +73,21 @@ class Doors:
         self._noted: dict[str, float] = {}
         self._noting: set[asyncio.Task[None]] = set()
         self._wrong: dict[str, tuple[float, int]] = {}
+        self._patience = Patience(seconds=PATIENCE_SECONDS, threads=THREADS)
 
     async def admit(self, text: str | None, address: str) -> Caller:
         """Who shows this key.
 
         Raises `Unauthorized` if the key isn't good, the same whether its id exists or not;
-        `TooManyAttempts` if many from this address weren't.
+        `TooManyAttempts` if many from this address weren't; `Unavailable` or `DBAPIError` if
+        nobody knows, since the database doesn't answer.
         """
         if text is None:
             raise Unauthorized
         presented = keys.read(text)
         if presented is None:
             raise self._refusal(address, _BROKEN)
-        known = self._remembered(presented) or await run_in_threadpool(self._look, presented)
+        known = self._remembered(presented) or await self._look_soon(presented)
         if known is None or presented.id in self._revoked:
             raise self._refusal(address, _UNKNOWN)
         if self._must_note(presented.id):
@@ -115,23 +121,33 @@ class Doors:
             log.warning("the use of %s was not written: %s", key_id, error.orig)
 
     def _remembered(self, presented: Presented) -> _Known | None:
+        known = self._last_known(presented)
+        return known if known and known.is_stale_at >= time.monotonic() else None
+
+    def _last_known(self, presented: Presented) -> _Known | None:
         known = self._known.get(presented.id)
-        if known is None or known.is_stale_at < time.monotonic():
-            return None
-        return known if hmac.compare_digest(known.sha256, presented.sha256) else None
+        is_same = known is not None and hmac.compare_digest(known.sha256, presented.sha256)
+        return known if is_same else None
+
+    async def _look_soon(self, presented: Presented) -> _Known | None:
+        try:
+            return await self._patience.ask(lambda: self._look(presented))
+        except (DBAPIError, PoolTimeout, TimeoutError) as error:
+            # Who was let in before may still ask what doesn't need a database: how it is.
+            known = self._last_known(presented)
+            if known is not None:
+                return known
+            if isinstance(error, TimeoutError):
+                raise Unavailable("The database doesn't answer; try again.") from error
+            raise
 
     def _look(self, presented: Presented) -> _Known | None:
         now = time.monotonic()
-        try:
-            with self._database.read() as session:
-                row = keys.find(session, presented)
-        except DBAPIError:
-            # Who was let in before may still ask what doesn't need a database: how it is.
-            known = self._known.get(presented.id)
-            if known is None or not hmac.compare_digest(known.sha256, presented.sha256):
-                raise
-            return known
+        with self._database.read() as session:
+            row = keys.find(session, presented)
         if row is None:
+            if self._last_known(presented):
+                del self._known[presented.id]  # revoked: not even when the database is away
             return None
         if len(self._known) >= MAX_REMEMBERED:
             self._known.clear()

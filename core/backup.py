@@ -28,7 +28,7 @@ from sqlalchemy.exc import DBAPIError
 
 from core import dump, files, migrate
 from core.db import Database
-from core.storage import Storage, digest
+from core.storage import Storage, address, digest
 from core.tables import Checkpoint, File, FileUse
 from stillhouse import __version__
 from stillhouse.errors import Unavailable
@@ -76,6 +76,10 @@ def write(database: Database, storage: Storage, folder: Path, *, with_files: boo
 
 class _CollectedError(Exception):
     """A file of this moment was deleted before it was held: take a later moment."""
+
+
+class _DamagedError(Exception):
+    """The storage holds other bytes than the name says."""
 
 
 def _write(database: Database, storage: Storage, folder: Path, *, with_files: bool) -> Backup:
@@ -159,12 +163,14 @@ def _keep(database: Database, storage: Storage, folder: Path, sha256: str, size:
         with database.read() as session:
             if not files.known(session, [sha256]):
                 raise _CollectedError from error
-        raise Unavailable(_missing(sha256, "isn't in the storage")) from error
+        raise _lost(database, sha256, "isn't in the storage") from error
+    except _DamagedError as error:
+        raise _lost(database, sha256, "is damaged in the storage") from error
 
 
 def place(folder: Path, sha256: str) -> Path:
     """Where a file lies in a backup."""
-    return folder / "files" / sha256[:2] / sha256
+    return folder / "files" / address(sha256)
 
 
 def _copy(storage: Storage, sha256: str, size: int, path: Path) -> None:
@@ -174,14 +180,17 @@ def _copy(storage: Storage, sha256: str, size: int, path: Path) -> None:
             file.write(chunk)
             found.update(chunk)
     if found.hexdigest() != sha256:
-        raise Unavailable(_missing(sha256, "is damaged in the storage"))
+        raise _DamagedError
     half.replace(path)
 
 
-def _missing(sha256: str, trouble: str) -> str:
-    return (
-        f"File {sha256} {trouble}, and rows name it: bring it back, or delete what is made of it. "
-        "Nothing was backed up; --without-files backs up the rows alone."
+def _lost(database: Database, sha256: str, trouble: str) -> Unavailable:
+    with database.read() as session:
+        owners = files.owners(session, sha256)
+    named = ", ".join(owners[:5]) + (f" and {len(owners) - 5} more" if len(owners) > 5 else "")
+    return Unavailable(
+        f"File {sha256} {trouble}, and it belongs to {named}: bring it back, or delete what it "
+        "belongs to. Nothing was backed up; --without-files backs up the rows alone."
     )
 
 

@@ -13,13 +13,25 @@ from pathlib import Path
 from typing import Any, Literal
 
 from sqlalchemy import Connection, Engine, Float, create_engine, event
-from sqlalchemy.engine import make_url
+from sqlalchemy.engine import Dialect, make_url
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.ext.compiler import compiles
 from sqlalchemy.orm import Session
 from sqlalchemy.sql.compiler import SQLCompiler
 from sqlalchemy.sql.functions import FunctionElement
 
+# 20 connections for the API's 40 threads, since few ask at the same moment and the others wait
+# for less than a connection takes to be made; a server allows 100 by default, for all processes.
+_POOL = {"pool_size": 10, "max_overflow": 10}
+# A host that vanishes says nothing: it is noticed after some 20 seconds, not after minutes.
+# The same names in the URL's query come first.
+_PATIENCE = {
+    "connect_timeout": 5,
+    "keepalives_idle": 10,
+    "keepalives_interval": 5,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 20000,  # milliseconds
+}
 _LACKS = ("42P01", "42703")  # PostgreSQL's undefined_table and undefined_column
 _LACKING = ("no such table", "no such column")  # SQLite's words for them
 
@@ -107,13 +119,19 @@ def _make_engine(url: str) -> Engine:
         return engine
     if parsed.drivername == "postgresql":
         parsed = parsed.set(drivername="postgresql+psycopg")
-    return create_engine(
-        parsed,
-        pool_pre_ping=True,
-        pool_size=10,
-        max_overflow=40,
-        connect_args={"connect_timeout": 5},
-    )
+    patience = {name: value for name, value in _PATIENCE.items() if name not in parsed.query}
+    engine = create_engine(parsed, pool_pre_ping=True, connect_args=patience, **_POOL)
+    event.listen(engine, "do_connect", _connect)
+    return engine
+
+
+def _connect(dialect: Dialect, _record: Any, given: list[Any], named: dict[str, Any]) -> Any:
+    # An error that failed to connect holds, by its frames, the half-open connection, which holds
+    # the error: only the garbage collector would close it, and in an outage there are many.
+    try:
+        return dialect.connect(*given, **named)
+    except dialect.loaded_dbapi.Error as error:
+        raise error.with_traceback(None) from None
 
 
 def _tune_sqlite(connection: sqlite3.Connection, _record: Any) -> None:

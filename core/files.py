@@ -9,7 +9,7 @@ from sqlalchemy import delete, exists, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.tables import Conversion, Dataset, File, FileUse, Teacher
+from core.tables import Checkpoint, Conversion, Dataset, File, FileUse, Teacher
 
 BACKUP = "backup"
 """The owner of what backups hold."""
@@ -26,10 +26,13 @@ def note(session: Session, sha256: str, size: int) -> None:
     _write(session, File, row, key=["sha256"], anew=["touched_at", "bytes"])
 
 
-def note_strays(session: Session, hashes: list[str]) -> None:
-    """Record bytes that are in no book, as old: unless somebody uses them, `collect` takes them."""
+def note_strays(session: Session, hashes: list[str], *, until: float) -> None:
+    """Record bytes that are in no book as touched at `until`, which may lie ahead.
+
+    Unless somebody uses them, `collect` takes them after that.
+    """
     missing = set(hashes) - known(session, hashes)
-    rows = [{"sha256": sha256, "bytes": 0, "touched_at": 0.0} for sha256 in sorted(missing)]
+    rows = [{"sha256": sha256, "bytes": 0, "touched_at": until} for sha256 in sorted(missing)]
     if rows:
         session.execute(_insert(session, File).values(rows).on_conflict_do_nothing())
 
@@ -37,6 +40,13 @@ def note_strays(session: Session, hashes: list[str]) -> None:
 def known(session: Session, hashes: list[str]) -> set[str]:
     """Which of these files are in the books."""
     return set(session.scalars(select(File.sha256).where(File.sha256.in_(hashes))))
+
+
+def owners(session: Session, sha256: str) -> list[str]:
+    """Who needs a file: ids of objects, and `upload:<tenant>` or `conversion:<tenant>`."""
+    used = select(FileUse.owner).where(FileUse.sha256 == sha256, FileUse.owner != BACKUP)
+    resumed = select(Checkpoint.run).where(Checkpoint.sha256 == sha256)
+    return sorted({*session.scalars(used), *session.scalars(resumed)})
 
 
 def use(session: Session, sha256: str, owner: str, role: str) -> None:

@@ -15,6 +15,7 @@ from kombu.common import Broadcast
 
 TASK = "worker.look"
 QUEUE = "stillhouse"
+LOOK_SECONDS = 15.0  # a service that is quiet knows by then whether its broker is there
 PAUSE_SECONDS = 0.05  # what is asked for meanwhile is one ring
 CLOSE_SECONDS = 3.0
 EXPIRES_SECONDS = 300  # an old hint says nothing: the look into SQL has happened meanwhile
@@ -73,12 +74,15 @@ class Doorbell:
 
     def _serve(self) -> None:
         is_last = False
+        pause = PAUSE_SECONDS
         while not is_last:
-            self._asked.wait()
+            # A ring that nobody asked for wakes idle workers for nothing, and tells how it is.
+            self._asked.wait(pause)
             self._asked.clear()
             is_last = self._closing.is_set()
             self._send()
             self._closing.wait(PAUSE_SECONDS)
+            pause = LOOK_SECONDS
 
     def _send(self) -> None:
         if self._celery is None:

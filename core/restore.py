@@ -7,6 +7,7 @@ come in one transaction, into tables of the backup's own version, which are then
 from __future__ import annotations
 
 import logging
+import tempfile
 from pathlib import Path
 
 from alembic import command
@@ -16,14 +17,15 @@ from sqlalchemy import Connection, MetaData, select, update
 from core import backup, dump, leases, migrate, presence
 from core.backup import Backup, Part
 from core.db import Database
-from core.storage import CHUNK_BYTES, Storage, digest
+from core.storage import CHUNK_BYTES, Storage, digest, is_hash
 from core.tables import Run
 from stillhouse.errors import Conflict, DigestMismatch, Refused
 
 log = logging.getLogger(__name__)
 
 # What a service that was only started writes by itself; the backup's rows take its place.
-OF_A_START = frozenset({"workers", "networks", "keys", "idempotency_keys"})
+OBJECTS = frozenset({"teachers", "datasets", "jobs", "students"})
+"""What somebody would miss; a database without them was only started."""
 
 
 def read(folder: Path) -> Backup:
@@ -45,6 +47,9 @@ def read(folder: Path) -> Backup:
         )
     for part in (*found.tables.values(), *([found.files] if found.files else [])):
         _require_whole(folder, part)
+    _require_tables(found)
+    for part in (found.tables["files"], *([found.files] if found.files else [])):
+        _require_hashes(folder, part)
     return found
 
 
@@ -74,14 +79,40 @@ def _require_whole(folder: Path, part: Part) -> None:
         raise Refused(f"The backup is damaged: {path} is missing, or isn't what was written.")
 
 
+def _require_tables(found: Backup) -> None:
+    """Compare with the tables that its migrations make, in a database for this alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        database = Database(f"sqlite:///{folder}/tables.db")
+        try:
+            command.upgrade(migrate.config(database.url), found.revision)
+            with database.engine.connect() as connection:
+                lacking = set(dump.reflect(connection).tables) - set(found.tables)
+        finally:
+            database.close()
+    if lacking:
+        raise Refused(
+            f"The backup is damaged: backup.json lacks the tables {', '.join(sorted(lacking))}."
+        )
+
+
+def _require_hashes(folder: Path, part: Part) -> None:
+    """Names that are no hashes would be paths, which the service reads and deletes."""
+    for row in dump.read(folder / part.path):
+        if not is_hash(str(row.get("sha256"))):
+            raise Refused(
+                f"The backup is damaged: {row.get('sha256')!r} in {part.path} is no SHA-256."
+            )
+
+
 def _require_empty(connection: Connection, metadata: MetaData) -> None:
     for table in metadata.sorted_tables:
-        if table.name in OF_A_START:
-            continue
+        if table.name not in OBJECTS:
+            continue  # what a start leaves, and uploads that nothing names: both are replaced
         if connection.execute(select(1).select_from(table).limit(1)).first() is not None:
             raise Conflict(
                 f"The database isn't empty (there are {table.name}): nothing was restored. Name "
-                "a new one in STILLHOUSE_DATABASE_URL, or move the old data folder away."
+                "a new one in STILLHOUSE_DATABASE_URL, or move the old one away (a data folder; "
+                "under Compose `docker volume rm stillhouse_db`)."
             )
 
 

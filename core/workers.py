@@ -85,13 +85,8 @@ def is_draining(session: Session, worker_id: str) -> bool:
 
 
 def leave(session: Session, worker_id: str) -> None:
-    """Record that a worker has ended on purpose."""
-    session.execute(
-        update(Worker)
-        .where(Worker.id == worker_id)
-        .values(run=None, last_seen_at=db_now() - UNSEEN_SECONDS)
-        .execution_options(synchronize_session=False)
-    )
+    """Take a worker that ended on purpose off the list: only what is missed is lost."""
+    session.execute(delete(Worker).where(Worker.id == worker_id))
 
 
 def status_of(worker: Worker, *, lost_after_seconds: float) -> str:

@@ -144,6 +144,7 @@ class Bench:
         self._note_end(
             "succeeded", self.write(lambda s: leases.succeed(s, self.lease, result, listed))
         )
+        log.info("run %s succeeded", self.lease.run.id)
 
     def fail(self, error: dict[str, Any]) -> None:
         """End the run badly; a storage that is full or away is waited for instead."""

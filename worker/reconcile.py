@@ -8,7 +8,7 @@ import shutil
 import time
 from pathlib import Path
 
-from core import files, idempotency, leases, runs, workers
+from core import files, idempotency, leases, runs, strays, workers
 from core.db import Database
 from core.settings import Settings
 from core.storage import Storage
@@ -55,14 +55,16 @@ def sweep(database: Database, storage: Storage) -> None:
     """Enter bytes that no book knows as needed by nobody; once a day on each host.
 
     Whoever wrote them died before recording them. What is listed is a day old, so that nothing
-    on its way is meant.
+    on its way is meant, and stays another day, in which a wrong database may be noticed.
     """
-    mark, day_ago = storage.scratch / "swept", time.time() - STALE_SECONDS
-    if mark.exists() and changed_at(mark) > day_ago:
+    mark, now = storage.scratch / "swept", time.time()
+    if mark.exists() and changed_at(mark) > now - STALE_SECONDS:
         return
-    for hashes in storage.names(before=day_ago):
-        with database.write() as session:
-            files.note_strays(session, hashes)
+    seen = strays.sample(database, storage)
+    if seen.is_slight:
+        log.warning("%s. %s", seen, strays.ADVICE)
+        return
+    strays.note(database, storage, before=now - STALE_SECONDS, until=now + STALE_SECONDS)
     mark.touch()
 
 

@@ -100,6 +100,8 @@ def splits(dataset_id: str, request: Request, state: StateDep, tenant: Tenant) -
     tag = f'"{file["sha256"]}"'
     if answers.matches(request, tag):
         return Response(status_code=304, headers={"ETag": tag})
+    if not state.storage.has(file["sha256"]):
+        raise NotFound("The file is gone.")
     body = b"".join(state.storage.read(file["sha256"], 0, file["bytes"]))
     return Response(body, media_type="application/json", headers={"ETag": tag})
 

@@ -7,7 +7,7 @@ from dataclasses import asdict
 from typing import Any
 
 import anyio
-from anyio import to_thread
+from anyio import CapacityLimiter, to_thread
 from fastapi import APIRouter
 
 from app.deps import ADMIN, State, StateDep
@@ -20,10 +20,12 @@ router = APIRouter(prefix="/v1", tags=["health"], dependencies=[ADMIN])
 Check = Callable[[State], Finding | list[Finding]]
 
 SECONDS = 3.0
+# Apart from the others', which may all wait for what is looked for.
+_limiter = CapacityLimiter(16)
 ALONE: tuple[Check, ...] = (ground.storage, ground.disk, ground.broker, ground.doors)
 IN_SQL: tuple[Check, ...] = (
-    ground.round_trip, ground.clock, work.alive, work.lost, work.draining, work.versions,
-    work.queue, work.leases, work.losses,
+    ground.round_trip, ground.clock, ground.books, work.alive, work.lost, work.draining,
+    work.versions, work.queue, work.leases, work.losses,
 )  # fmt: skip
 
 
@@ -57,7 +59,7 @@ async def _look(state: State, check: Check) -> list[Finding]:
     name = check.__name__
     try:
         with anyio.fail_after(SECONDS):
-            found = await to_thread.run_sync(check, state, abandon_on_cancel=True)
+            found = await to_thread.run_sync(check, state, abandon_on_cancel=True, limiter=_limiter)
     except TimeoutError:
         message = f"There was no answer within {SECONDS:.0f} s."
         return [finding.fail(name, message, "See whether what it asks is overloaded, or hangs.")]

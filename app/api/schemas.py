@@ -199,7 +199,8 @@ def worker(row: Worker, status: str) -> Answer:
         "run": row.run,
         "version": row.software,
         "started_at": moment(row.started_at),
-        "last_seen_at": moment(row.last_seen_at),
+        # Before it has said that it lives it wasn't seen, whatever stands there.
+        "last_seen_at": moment(row.last_seen_at) if row.last_seen_at >= row.started_at else None,
     }
 
 

@@ -40,6 +40,8 @@ def file(request: Request, state: State, *, sha256: str, size: int, name: str) -
     if wanted is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{size}"
     status = 206 if wanted is not None else 200
+    # The books answer a HEAD, and a link is signed unseen: a file that a bucket lost shows as the
+    # bucket's own 404 behind the link.
     if request.method == "HEAD":
         return Response(status_code=status, headers=headers, media_type="application/octet-stream")
     if (link := _link(state, sha256)) is not None:

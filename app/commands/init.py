@@ -108,8 +108,14 @@ class _Folder:
         self.old = 0
 
     def file(self, name: str, make: Callable[[], str]) -> str:
-        """The text of a file, which is made if it isn't there."""
+        """The text of a file, which is made if it isn't there.
+
+        Raises `ValueError` if it's empty: who reads it would run without a secret.
+        """
         text, is_new = secret_files.keep(self.path / name, lambda: f"{make().strip()}\n", mode=MODE)
+        if not text.strip():
+            message = f"{self.path / name} is empty; delete it and run this again"
+            raise ValueError(message)
         self.new += is_new
         self.old += not is_new
         return text.strip()

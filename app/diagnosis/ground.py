@@ -10,7 +10,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from app.deps import State
 from app.diagnosis.finding import Finding, fail, ok, warn
-from core import census, migrate
+from core import census, migrate, strays
 from stillhouse.errors import StillhouseError
 
 BROKER_SECONDS = 2.0
@@ -88,6 +88,14 @@ def storage(state: State) -> Finding:
             "STILLHOUSE_STORAGE_URL and the credentials.",
         )
     return ok("storage", "The storage can be written.")
+
+
+def books(state: State) -> Finding:
+    """Does the storage belong to this database?"""
+    seen = strays.sample(state.database, state.storage)
+    if seen.is_slight:
+        return warn("books", f"{seen}.", strays.ADVICE)
+    return ok("books", f"{seen}.")
 
 
 def disk(state: State) -> Finding:

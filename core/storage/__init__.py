@@ -7,7 +7,7 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from core.settings import Settings
-from core.storage.interface import CHUNK_BYTES, Gone, Incoming, Storage, digest
+from core.storage.interface import CHUNK_BYTES, Gone, Incoming, Storage, address, digest, is_hash
 from core.storage.local import LocalStorage
 from core.storage.s3 import S3Storage
 
@@ -18,7 +18,9 @@ __all__ = [
     "LocalStorage",
     "S3Storage",
     "Storage",
+    "address",
     "digest",
+    "is_hash",
     "open_storage",
 ]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core import ids
+from core.storage.interface import address
 from core.storage.local import full_or
 
 
@@ -49,7 +50,8 @@ class Cache:
                     download(file)
                     file.flush()
                     os.fsync(file.fileno())
-                os.link(part, target)
+                with contextlib.suppress(FileExistsError):  # as below
+                    os.link(part, target)
                 part.replace(self._path(sha256))
         self._make_room()
 
@@ -66,13 +68,15 @@ class Cache:
         self._path(sha256).unlink(missing_ok=True)
 
     def _path(self, sha256: str) -> Path:
-        return self._root / sha256[:2] / sha256
+        return self._root / address(sha256)
 
     def _link(self, sha256: str, target: Path) -> bool:
         kept = self._path(sha256)
         try:
             os.link(kept, target)
             os.utime(kept)  # used now: it goes last
+        except FileExistsError:
+            return True  # somebody else wanted it at the same place
         except FileNotFoundError:
             return target.exists()  # it was made room for after it was linked
         return True

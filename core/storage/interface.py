@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Protocol
@@ -11,6 +12,7 @@ from typing import Protocol
 from stillhouse.errors import DigestMismatch
 
 CHUNK_BYTES = 1024 * 1024
+_HASH = re.compile(r"[0-9a-f]{64}")
 
 
 class Gone(FileNotFoundError):
@@ -68,7 +70,10 @@ class Storage(Protocol):
         """An address that anybody may read the file from for a while; None: there is none."""
 
     def names(self, *, before: float = math.inf) -> Iterator[list[str]]:
-        """The hashes of all files that were last written before a time, in batches."""
+        """The hashes of all files that were last written before a time, in batches.
+
+        What else lies there is passed over.
+        """
 
     def check(self) -> None:
         """Write a byte, quickly.
@@ -78,6 +83,22 @@ class Storage(Protocol):
 
     def prepare(self) -> None:
         """Make the place if it isn't there; `Unavailable` if that can't be done."""
+
+
+def is_hash(name: str) -> bool:
+    """Whether a name is a SHA-256 as we write it."""
+    return _HASH.fullmatch(name) is not None
+
+
+def address(sha256: str) -> str:
+    """Where a file lies below a folder of files: `ab/abcdef…`.
+
+    Raises `ValueError` for anything but a hash: it could lead out of the folder.
+    """
+    if not is_hash(sha256):
+        message = f"{sha256!r} is no SHA-256 (64 hex digits, lower case)"
+        raise ValueError(message)
+    return f"{sha256[:2]}/{sha256}"
 
 
 def digest(path: Path) -> tuple[str, int]:

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from core import ids
-from core.storage.interface import CHUNK_BYTES, Gone, require_digest
+from core.storage.interface import CHUNK_BYTES, Gone, address, is_hash, require_digest
 from stillhouse.errors import StorageFull
 
 
@@ -65,8 +65,8 @@ class LocalStorage:
         self.prepare()
 
     def path(self, sha256: str) -> Path:
-        """Where a file lies, whether or not it's there."""
-        return self.scratch / "files" / sha256[:2] / sha256
+        """Where a file lies, whether or not it's there; `ValueError` if that's no hash."""
+        return self.scratch / "files" / address(sha256)
 
     def has(self, sha256: str) -> bool:
         """Whether the file is there."""
@@ -74,6 +74,7 @@ class LocalStorage:
 
     def receive(self, sha256: str, expected_bytes: int = 0) -> LocalIncoming:
         """Begin to receive a file."""
+        self.path(sha256)  # it has one: what is no hash is refused before anything arrives
         self.require_room(expected_bytes)
         return LocalIncoming(self, sha256)
 
@@ -124,7 +125,11 @@ class LocalStorage:
     def names(self, *, before: float = math.inf) -> Iterator[list[str]]:
         """A batch a folder."""
         for folder in (self.scratch / "files").iterdir():
-            yield [item.name for item in folder.iterdir() if changed_at(item) < before]
+            yield [
+                item.name
+                for item in folder.iterdir()
+                if is_hash(item.name) and changed_at(item) < before
+            ]
 
     def check(self) -> None:
         """Write and remove a byte."""

@@ -16,7 +16,7 @@ from obstore import exceptions
 
 from core.storage import access
 from core.storage.cache import Cache
-from core.storage.interface import CHUNK_BYTES, Gone, require_digest
+from core.storage.interface import CHUNK_BYTES, Gone, address, is_hash, require_digest
 from stillhouse.errors import Unavailable
 
 PART_BYTES = 8 * 1024**2  # of an upload; S3 takes 10,000 parts, so files up to 78 GiB
@@ -121,7 +121,7 @@ class S3Storage:
 
     def place(self, sha256: str, folder: Path) -> Path:
         """In the folder itself, as a link to the cache."""
-        return folder / sha256
+        return folder / Path(_key(sha256)).name  # what is no hash has no key
 
     def fetch(self, sha256: str, folder: Path) -> None:
         """Link it from the cache; download it before if it must be, verified."""
@@ -154,7 +154,8 @@ class S3Storage:
         with access.naming_trouble():
             for page in obstore.list(self._store, "files", chunk_size=LIST_BATCH):
                 old = [item for item in page if item["last_modified"].timestamp() < before]
-                yield [item["path"].rpartition("/")[2] for item in old]
+                names = (item["path"].rpartition("/")[2] for item in old)
+                yield [name for name in names if is_hash(name)]
 
     def check(self) -> None:
         """Write one small key again."""
@@ -227,4 +228,4 @@ class S3Storage:
 
 
 def _key(sha256: str) -> str:
-    return f"files/{sha256[:2]}/{sha256}"
+    return f"files/{address(sha256)}"

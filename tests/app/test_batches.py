@@ -6,6 +6,7 @@ import threading
 import pytest
 
 from app.batches import Batches
+from core import logs
 
 
 class Counter:
@@ -65,6 +66,21 @@ def test_work_that_fails_fails_for_all_who_were_in_it_and_for_nobody_later() -> 
     found = ask(counter, [13, 1, 2], at_most=2)
     assert [isinstance(each, RuntimeError) for each in found] == [True, True, False]
     assert found[2] == 4
+
+
+def test_the_work_is_about_none_of_its_askers_alone() -> None:
+    seen: list[object] = []
+
+    def work(asked: list[int]) -> list[int | Exception]:
+        seen.append(logs.context().get("request_id"))
+        return list(asked)
+
+    async def asks() -> int:
+        with logs.bound(request_id="req_1"):
+            return await Batches(work, at_most=8).ask(1)
+
+    assert asyncio.run(asks()) == 1
+    assert seen == [None]
 
 
 def test_a_caller_who_goes_leaves_the_others_their_answers() -> None:

@@ -1,5 +1,7 @@
 import re
 import threading
+import time
+from dataclasses import replace
 from typing import Any
 
 import httpx
@@ -222,3 +224,37 @@ def test_the_openapi_document_says_which_operations_take_a_key(client: TestClien
     for path, methods in document["paths"].items():
         for operation in methods.values():
             assert ("security" in operation) == (path not in OPEN), path
+
+
+def test_a_database_that_hangs_holds_nobody_up_at_the_door(
+    client: TestClient, stage: Stage
+) -> None:
+    held, gate = state(client), threading.Event()
+    reader, stranger = stage.key("read"), {"authorization": f"Bearer {keys.draw()}"}
+    assert client.get("/v1/methods", headers=reader).status_code == 200
+    held.doors._known = {
+        id_: replace(one, is_stale_at=0.0) for id_, one in held.doors._known.items()
+    }
+    held.doors._patience.seconds = 0.1
+    event.listen(held.database.engine, "before_cursor_execute", lambda *_: gate.wait(20))
+    try:
+        before, began = threading.active_count(), time.monotonic()
+        for _ in range(2 * doors.THREADS):
+            assert client.get("/v1/methods", headers=reader).status_code == 200
+            response = client.get("/v1/methods", headers=stranger)
+            assert (response.status_code, response.json()["code"]) == (503, "unavailable")
+        assert time.monotonic() - began < 10
+        assert threading.active_count() <= before + doors.THREADS
+    finally:
+        gate.set()
+
+
+def test_who_was_revoked_is_not_let_in_again_by_an_outage(client: TestClient, stage: Stage) -> None:
+    held, reader = state(client), stage.key("read")
+    assert client.get("/v1/methods", headers=reader).status_code == 200
+    (id_,) = held.doors._known
+    held.doors._known = {id_: replace(held.doors._known[id_], is_stale_at=0.0)}
+    stage.write(keys.revoke, id_)  # by another process
+    stage.key()
+    assert client.get("/v1/methods", headers=reader).status_code == 401
+    assert held.doors._known == {}

@@ -1,4 +1,3 @@
-import gzip
 import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +10,7 @@ from sqlalchemy import func, null, select, text
 from core import backup, dump, files, migrate, restore
 from core.db import Database
 from core.settings import Settings
-from core.storage import LocalStorage, Storage, digest, open_storage
+from core.storage import LocalStorage, Storage, open_storage
 from core.tables import Dataset, Event, File, FileUse, Job, Key, LogChunk, Run, Worker
 from stillhouse.errors import Conflict, Refused, Unavailable
 from tests import servers
@@ -278,45 +277,6 @@ def test_a_backup_of_a_newer_version_is_refused(sqlite_stage: Stage, folder: Pat
     (folder / "backup.json").write_text(json.dumps(manifest | {"revision": "9999"}))
     with pytest.raises(Refused, match="newer version"):
         restore.read(folder)
-
-
-@pytest.mark.parametrize("name", ["../secret", "/etc/passwd", "A" * 64])
-@pytest.mark.parametrize("of", ["files", "files.list"])
-def test_a_name_that_is_no_hash_is_refused_before_any_row_is_restored(
-    sqlite_stage: Stage, folder: Path, database: Database, storage_elsewhere: Storage,
-    name: str, of: str,
-) -> None:  # fmt: skip
-    sqlite_stage.upload(b"an upload")
-    made = take(sqlite_stage, folder)
-    assert made.files is not None
-    part = made.files if of == "files.list" else made.tables["files"]
-    rows = [*dump.read(folder / part.path), {"sha256": name, "bytes": 1, "touched_at": 0.0}]
-    with gzip.open(folder / part.path, "wt") as file:
-        file.writelines(f"{json.dumps(row)}\n" for row in rows)
-    changed = part.model_copy(update={"sha256": digest(folder / part.path)[0]})
-    told = (
-        {"files": changed}
-        if of == "files.list"
-        else {"tables": made.tables | {"files": changed}}
-    )
-    (folder / "backup.json").write_text(made.model_copy(update=told).model_dump_json())
-    with pytest.raises(Refused, match="is no SHA-256"):
-        restore.restore(database, storage_elsewhere, folder)
-    assert rows_of(database)["files"] == []
-
-
-def test_a_table_that_is_missing_is_named_before_anything_is_dropped(
-    sqlite_stage: Stage, folder: Path, database: Database, storage: Storage
-) -> None:
-    sqlite_stage.upload(b"an upload")
-    made = take(sqlite_stage, folder)
-    Stage(database, storage).worker()
-    before = rows_of(database)
-    some = {name: part for name, part in made.tables.items() if name not in ("jobs", "runs")}
-    (folder / "backup.json").write_text(made.model_copy(update={"tables": some}).model_dump_json())
-    with pytest.raises(Refused, match="lacks the tables jobs, runs"):
-        restore.restore(database, storage, folder)
-    assert rows_of(database) == before
 
 
 def test_without_files_a_backup_is_rows_alone(sqlite_stage: Stage, folder: Path) -> None:

@@ -1,3 +1,5 @@
+import gc
+import socket
 import threading
 import time
 from pathlib import Path
@@ -71,5 +73,21 @@ def test_a_server_that_is_not_there_is_away() -> None:
     database = Database("postgresql://nobody@/nothing?host=/nowhere")
     with pytest.raises(OperationalError) as caught, database.read() as session:
         session.get(Event, 1)
+    assert trouble(caught.value) == "away"
+    database.close()
+
+
+def test_a_server_that_says_nothing_leaves_no_connection_behind() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        database = Database(f"postgresql://u:p@{address}/x?connect_timeout=2")
+        before = len(list(Path("/proc/self/fd").iterdir()))
+        gc.disable()  # it would close them, at some time
+        try:
+            with pytest.raises(OperationalError) as caught, database.read() as session:
+                session.get(Event, 1)
+            assert len(list(Path("/proc/self/fd").iterdir())) == before
+        finally:
+            gc.enable()
     assert trouble(caught.value) == "away"
     database.close()

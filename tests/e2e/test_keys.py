@@ -5,8 +5,10 @@ import sys
 from collections.abc import Iterator
 from pathlib import Path
 
+import httpx
 import pytest
 
+from app import doors
 from stillhouse import errors
 from stillhouse.client import Client
 from tests.servers import Service
@@ -61,3 +63,17 @@ def test_a_guarded_service_opens_to_its_generated_key_and_to_those_made_with_it(
     kept = command(guarded, admin, "keys", "revoke", mine["id"])
     assert kept.returncode == 3
     assert "last_admin_key" in kept.stderr
+
+
+def test_who_tries_keys_is_counted_by_address_and_not_by_what_it_says_of_itself(
+    guarded: Service,
+) -> None:
+    def attempt(number: int) -> int:
+        forged = {"authorization": "Bearer wrong", "x-forwarded-for": f"192.0.2.{number}"}
+        return httpx.get(f"{guarded.url}/v1/jobs", headers=forged).status_code
+
+    said = [attempt(number) for number in range(doors.MAX_WRONG + 2)]
+    assert said[-1] == 429
+    admin = (guarded.folder / "admin.key").read_text().strip()
+    with Client(guarded.url, key=admin) as client:
+        assert list(client.keys())

@@ -86,7 +86,7 @@ def test_bytes_that_no_book_knows_are_swept_and_known_ones_stay(stage: Stage) ->
 
 def a_day_passes(stage: Stage) -> None:
     with stage.database.write() as session:
-        session.execute(update(File).values(touched_at=File.touched_at - 86_400.0))
+        session.execute(update(File).values(touched_at=File.touched_at - 90_000.0))
 
 
 def test_strays_are_looked_for_once_a_day(stage: Stage) -> None:

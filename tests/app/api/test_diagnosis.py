@@ -18,7 +18,7 @@ from tests import servers
 from tests.stage import Stage, expired_at
 
 EVERY = {
-    "database", "storage", "disk", "broker", "auth", "round_trip", "clock", "workers",
+    "database", "storage", "disk", "broker", "auth", "round_trip", "clock", "books", "workers",
     "lost_workers", "draining", "versions", "queue", "leases", "losses",
 }  # fmt: skip
 
@@ -65,6 +65,16 @@ def test_nothing_is_worked_on_without_a_worker(client: TestClient, stage: Stage)
     assert found["workers"]["status"] == found["queue"]["status"] == "fail"
     assert "1 run for any worker" in found["queue"]["message"]
     assert client.get("/v1/diagnosis").json()["status"] == "fail"
+
+
+def test_a_storage_of_another_database_is_told(client: TestClient, stage: Stage) -> None:
+    stage.upload(b"ours")
+    stage.put(b"theirs")
+    assert diagnose(client)["books"]["status"] == "ok"
+    stage.put(b"theirs, too")
+    books = diagnose(client)["books"]
+    assert (books["status"], "knows 1 of 3 files" in books["message"]) == ("warn", True)
+    assert "STILLHOUSE_DATABASE_URL" in books["remedy"]
 
 
 def test_a_run_that_asks_for_a_device_that_nobody_has_is_named(

@@ -222,6 +222,17 @@ def test_an_etag_saves_the_answer(client: TestClient, stage: Stage) -> None:
     assert client.get(path, headers={"if-none-match": tag}).status_code == 200
 
 
+def test_an_etag_is_old_when_the_place_in_line_is(client: TestClient, stage: Stage) -> None:
+    teacher, dataset = stage.teacher(), stage.dataset()
+    first, second = (stage.job(teacher=teacher, dataset=dataset) for _ in range(2))
+    before = client.get(f"/v1/jobs/{second}")
+    had = {"if-none-match": before.headers["etag"]}
+    assert client.get(f"/v1/jobs/{second}", headers=had).status_code == 304
+    stage.cancel(first)
+    after = client.get(f"/v1/jobs/{second}", headers=had)
+    assert (after.status_code, after.json()["waiting"]["position"]) == (200, 1)
+
+
 def test_an_estimate_without_ready_inputs_has_no_figures(client: TestClient, stage: Stage) -> None:
     spec = stage_module.job_spec(stage.teacher(), stage.validating_dataset(), seeds=2)
     body = client.post("/v1/jobs/estimate", json=spec).json()

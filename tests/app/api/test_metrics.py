@@ -151,7 +151,7 @@ def test_a_database_that_never_answers_holds_no_scrape_up(tmp_path: Path) -> Non
         port = silent.getsockname()[1]
         settings = Settings(data_dir=tmp_path, database_url=f"postgresql://x@127.0.0.1:{port}/x")
         app = create_app(settings)
-        app.state.stillhouse.census.patience_seconds = 0.2
+        app.state.stillhouse.census.patience.seconds = 0.2
         with TestClient(app) as client:
             began = time.monotonic()
             assert [figures(client)["database_up", ()] for _ in range(3)] == [0, 0, 0]

@@ -61,6 +61,17 @@ def test_a_password_that_others_hold_is_not_made_anew(
     assert not (tmp_path / name).exists()
 
 
+@pytest.mark.parametrize("name", ["admin/admin.key", "redis/redis_password", "s3/s3.json"])
+def test_an_empty_file_is_no_secret(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], name: str
+) -> None:
+    init(tmp_path)
+    (tmp_path / name).unlink()
+    (tmp_path / name).write_text("\n")
+    assert init(tmp_path) == 2
+    assert f"{name} is empty; delete it" in capsys.readouterr().err
+
+
 def test_two_deployments_share_no_secret(tmp_path: Path) -> None:
     init(tmp_path / "a")
     init(tmp_path / "b")

@@ -6,12 +6,16 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 
 from core.settings import Settings
 from core.storage import Storage, open_storage
+from core.storage.cache import Cache
 from stillhouse.errors import Unavailable
 from tests import servers
 from tests.core.storage.conftest import CONTENT, SHA, open_bucket, put
@@ -125,6 +129,27 @@ def test_a_deleted_file_leaves_the_cache(
     storage.delete(uploaded[0])
     assert cached(tmp_path) == set()
     assert all(path.exists() for path in held)
+
+
+def test_a_place_that_somebody_else_fills_meanwhile_is_right(tmp_path: Path) -> None:
+    cache, target = Cache(tmp_path, limit=KIB), tmp_path / "run" / SHA
+
+    def download(file: BinaryIO) -> None:
+        file.write(b"x")
+        target.write_bytes(b"x")
+
+    cache.lend(SHA, target, download)
+    for number in range(200):  # a cached one, wanted by two at the same moment
+        gate, raced = threading.Barrier(2), tmp_path / "run" / str(number)
+
+        def lend(gate: threading.Barrier = gate, raced: Path = raced) -> None:
+            gate.wait()
+            cache.lend(SHA, raced, download)
+
+        with ThreadPoolExecutor(2) as both:
+            for done in [both.submit(lend) for _ in range(2)]:
+                done.result()
+    assert list((tmp_path / "tmp").iterdir()) == []
 
 
 def test_two_processes_fetch_a_file_once(s3: ObjectStore, bucket_url: str, tmp_path: Path) -> None:

@@ -120,3 +120,17 @@ def test_one_request_in_four_fails_and_nobody_notices(
     assert s3.failed >= 9
     s3.fails_every = None
     assert s3.uploads(bucket) == []
+
+
+def test_a_store_that_fails_for_good_is_said_to_be_away_however_small_the_file(
+    s3: ObjectStore, bucket_url: str, tmp_path: Path
+) -> None:
+    """The writer of a small file says so with a bare OSError when it's closed."""
+    settings = Settings(data_dir=tmp_path, storage_url=bucket_url)
+    storage = open_storage(settings, patience_seconds=0.5)
+    storage.prepare()
+    s3.fails_every = 1
+    with pytest.raises(Unavailable, match="is away; try again"):
+        put(storage, b"small")
+    s3.fails_every = None
+    assert put(storage, b"small")

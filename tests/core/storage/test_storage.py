@@ -96,7 +96,9 @@ def test_what_is_gone_says_so(storage: Storage, tmp_path: Path) -> None:
         list(storage.read(SHA, 0, 1))
 
 
-@pytest.mark.parametrize("name", ["../../secret", SHA.upper(), SHA[:-1], f"{SHA}/x", f"{SHA}\n", ""])
+@pytest.mark.parametrize(
+    "name", ["../../secret", SHA.upper(), SHA[:-1], f"{SHA}/x", f"{SHA}\n", ""]
+)
 def test_only_a_hash_leads_to_a_file(storage: Storage, tmp_path: Path, name: str) -> None:
     secret = tmp_path / "storage" / "secret"
     secret.parent.mkdir(exist_ok=True)
