@@ -105,6 +105,7 @@ def create_app(settings: Settings, *, prepared: threading.Event | None = None) -
         metrics, diagnosis, later,
     ):  # fmt: skip
         app.include_router(module.router, dependencies=[ADMITTED])
+    app.router.routes.insert(0, jobs.SHORTCUT)
     openapi.install(app, open_routes=health.router.routes)
     return app
 
