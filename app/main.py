@@ -105,7 +105,7 @@ def create_app(settings: Settings, *, prepared: threading.Event | None = None) -
         metrics, diagnosis, later,
     ):  # fmt: skip
         app.include_router(module.router, dependencies=[ADMITTED])
-    app.router.routes.insert(0, jobs.SHORTCUT)
+    app.router.routes[:0] = jobs.SHORTCUTS
     openapi.install(app, open_routes=health.router.routes)
     return app
 

@@ -27,7 +27,7 @@ from tests import servers, waiting
 from tests.stage import Stage
 
 ROUNDS = 5
-SECONDS = 3.0
+SECONDS = 2.0
 CLIENTS = (1, 16)
 _SUBMITS = Bound("at least", 0.15)
 _READS = Bound("at least", 0.3)

@@ -19,7 +19,7 @@ Code = Literal["inputs", "queue", "no_worker", "no_device", "draining", "delayed
 NO_WORKER = "No worker has been seen lately; start one."
 _DRAINING = (
     "The workers that could take it are draining: start one of them again, or let it go on with "
-    "DELETE /v1/workers/{id}/drain."
+    "`stillhouse drain --undo wrk_…`."
 )
 
 

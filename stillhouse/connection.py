@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import itertools
 import random
+import re
 import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -24,6 +25,7 @@ T = TypeVar("T")
 
 _RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
 _LONGEST_PAUSE_SECONDS = 8.0
+_IN_A_KEY = re.compile("[!-~]+")  # what can be seen, of ASCII
 
 
 class Connection:
@@ -46,7 +48,7 @@ class Connection:
         self._closed = threading.Event()
         self._http = httpx.Client(
             base_url=self.base_url,
-            headers={"Authorization": f"Bearer {key}"} if key else {},
+            headers=_authorization(key),
             timeout=httpx.Timeout(timeout, connect=min(timeout, 10)),
             trust_env=_trusts_proxy(self.base_url),
         )
@@ -198,6 +200,16 @@ def _retry_after(response: httpx.Response) -> float:
         return max(0.0, float(response.headers.get("Retry-After", 0)))
     except ValueError:
         return 0.0
+
+
+def _authorization(key: str | None) -> dict[str, str]:
+    """The header that shows a key, checked here: httpx would print what it can't send."""
+    shown = (key or "").strip()
+    if not shown:
+        return {}
+    if not _IN_A_KEY.fullmatch(shown):
+        raise errors.MalformedKey
+    return {"Authorization": f"Bearer {shown}"}
 
 
 def _trusts_proxy(url: str) -> bool:

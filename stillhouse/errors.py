@@ -11,6 +11,7 @@
     │   ├── PathNotAllowed      a file:// outside the allowed roots
     │   ├── IdempotencyKeyReused
     │   └── Malformed           not JSON, or not HTTP as we speak it
+    │       └── MalformedKey    a header can't carry it; raised by the client
     ├── Unauthorized            no key, or none that is good
     ├── ScopeMissing            the key is good, but not for this
     ├── TooManyAttempts         too many wrong keys from one address
@@ -118,6 +119,12 @@ class Malformed(Refused):
     """The request is not readable."""
 
     code = "malformed_request"
+
+
+class MalformedKey(Malformed):
+    """STILLHOUSE_KEY holds a character that no key has; copy it anew."""
+
+    code = "malformed_key"
 
 
 class Unauthorized(StillhouseError):

@@ -17,13 +17,18 @@ from typing import Any
 
 import httpx
 
-from stillhouse import __version__, errors
+from stillhouse import __version__, errors, problem
 from stillhouse.connection import Connection
 
 CLOCK_SECONDS = 5.0
 """The Date header counts whole seconds, and an answer takes a moment."""
 PROBE_BYTES = 64
 RANGE_BYTES = 1024
+PARTS = {
+    "database": "Start it, let `migrate` make its tables, or correct STILLHOUSE_DATABASE_URL.",
+    "storage": "Bring it back, or correct STILLHOUSE_STORAGE_URL.",
+}
+"""What a service can't do without, and what to do without it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +57,8 @@ def examine(connection: Connection, *, has_key: bool) -> Iterator[Finding]:
     yield from _reach(connection)
     yield from _versions(connection)
     allowed = _key(connection, has_key=has_key)
+    if allowed.status == "fail":
+        yield from _parts(connection)
     yield allowed
     if allowed.status == "fail":
         return
@@ -140,6 +147,18 @@ def _key(connection: Connection, *, has_key: bool) -> Finding:
     return Finding("key", "ok", "The key is good.")
 
 
+def _parts(connection: Connection) -> Iterator[Finding]:
+    """Which of the parts that a service can't do without is away: anybody may know."""
+    try:
+        connection.send("GET", "/readyz")
+    except errors.StillhouseError as error:
+        found = error.extra.get("checks")
+        checks = found if isinstance(found, dict) else {}
+        for part, remedy in PARTS.items():
+            if (said := checks.get(part, "ok")) != "ok":
+                yield Finding(part, "fail", f"The service's {part}: {said}.", remedy)
+
+
 def _inside(connection: Connection) -> Iterator[Finding]:
     """What the service says of itself."""
     try:
@@ -186,13 +205,22 @@ def _download(connection: Connection) -> Finding:
         with connection.stream(path, headers={"Range": f"bytes=0-{wanted - 1}"}) as answer:
             arrived = len(answer.read())
     except (errors.StillhouseError, httpx.HTTPError) as error:
-        said = error.detail if isinstance(error, errors.StillhouseError) else str(error)
-        remedy = "Where files lie in S3, this machine must reach STILLHOUSE_S3_PUBLIC_ENDPOINT."
-        return Finding("download", "fail", f"A download failed: {said}", remedy)
+        return _failed_download(error)
     if arrived != wanted:
         message = f"Of {wanted} bytes {arrived} arrived."
         return Finding("download", "fail", message, "Look for a proxy that changes answers.")
     return Finding("download", "ok", "A student's file can be downloaded.")
+
+
+def _failed_download(error: errors.StillhouseError | httpx.HTTPError) -> Finding:
+    said = str(error) or type(error).__name__
+    if isinstance(error, httpx.HTTPStatusError):
+        if error.response.status_code == 404:
+            message = "The storage doesn't hold a file that the books name."
+            return Finding("download", "fail", message, "Is STILLHOUSE_STORAGE_URL the old one?")
+        said = problem.error_of(error.response).detail
+    remedy = "Where files lie in S3, this machine must reach STILLHOUSE_S3_PUBLIC_ENDPOINT."
+    return Finding("download", "fail", f"A download failed: {said}", remedy)
 
 
 def _json(answer: httpx.Response) -> Mapping[str, Any]:

@@ -170,6 +170,13 @@ def test_no_secret_has_a_default() -> None:
                 assert value.startswith("/secrets/"), f"{name}: {variable}"
 
 
+def test_the_manual_writes_keys_for_their_owner_only() -> None:
+    lines = (rendered.ROOT / "docs" / "deploy.md").read_text().splitlines()
+    secret = [line for line in lines if re.search(r"> \S+\.(key|tar)", line)]
+    assert secret
+    assert all(line.startswith("(umask 077; ") for line in secret)
+
+
 def test_every_image_is_pinned(service: dict[str, Any]) -> None:
     tag = service["image"].rpartition(":")[2]
     assert re.search(r"[0-9]", tag)

@@ -82,6 +82,14 @@ def test_no_source_is_hidden_from_git() -> None:
     assert not [path for path in listed.stdout.splitlines() if path.endswith(".py")]
 
 
+@pytest.mark.parametrize(
+    "path", [".env", "my.key", "secrets.tar", "secrets/s3/credentials", "docker-compose.override.yml"]
+)
+def test_what_the_manual_leaves_in_a_checkout_is_not_committed(path: str) -> None:
+    asked = subprocess.run(["git", "check-ignore", "--quiet", path], cwd=ROOT, check=False)
+    assert asked.returncode == 0
+
+
 def test_no_module_is_named_after_nothing() -> None:
     places = (*PACKAGES, "tests", "migrations")  # a benchmark may well have a service to start
     modules = [Path(path) for path in tracked() if path.endswith(".py")]

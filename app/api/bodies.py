@@ -72,7 +72,7 @@ class Bodies:
             media_type = request.headers.get("content-type", "").partition(";")[0].strip().lower()
             if media_type != "application/json" and not media_type.endswith("+json"):
                 raise UnsupportedMediaType
-            _require_clean(body)
+            request.scope["stillhouse.json"] = _require_clean(body)
         return body
 
 
@@ -81,8 +81,11 @@ def _refuse_nul(request: Request) -> None:
         raise SpecInvalid("A NUL character is in the address.", field="path")
 
 
-def _require_clean(body: bytes) -> None:
-    """One meaning for all readers: no duplicate key, NaN, infinity, NUL or lone surrogate."""
+def _require_clean(body: bytes) -> Any:
+    """Its value, if it has one meaning for all readers.
+
+    No duplicate key, NaN, infinity, NUL or lone surrogate.
+    """
     try:
         value = json.loads(
             body,
@@ -100,6 +103,7 @@ def _require_clean(body: bytes) -> None:
         raise Malformed(f"The body is not JSON: {str(error)[:200]}.") from error
     if "\\u0000" in text:
         raise SpecInvalid("A string holds a NUL character.", field="body")
+    return value
 
 
 def _refuse_constant(name: str) -> float:

@@ -6,10 +6,13 @@ import re
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Query, Request, Response
+from fastapi.exceptions import RequestValidationError
+from pydantic import TypeAdapter, ValidationError
 from sqlalchemy import Select, and_, select
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session, aliased
-from starlette.routing import Route
+from starlette.routing import Match, Route
+from starlette.types import Scope
 
 from app import deps
 from app.api import answers, patching, schemas
@@ -78,16 +81,47 @@ async def read(job_id: str, request: Request) -> Response:
     return answers.viewed(request, shown)
 
 
+async def _create_at_once(request: Request) -> Response:
+    request.scope["route"] = SHORTCUTS[0]
+    await deps.admit(request)
+    return await create(_spec_of(request), request, await deps.state(request))
+
+
 async def _read_at_once(request: Request) -> Response:
-    request.scope["route"] = SHORTCUT  # as FastAPI's own routes say for the log and the metrics
+    request.scope["route"] = SHORTCUTS[1]  # as FastAPI's routes do, for the log and the metrics
     await deps.admit(request)
     return await read(request.path_params["job_id"], request)
 
 
-SHORTCUT = Route("/v1/jobs/{job_id}", _read_at_once, methods=["GET"])
-"""`read`, asked for more than all else together, past the finding of routes and parameters: that
-costs more than the answer."""
-SHORTCUT.methods = {"GET"}  # and no HEAD, which Starlette adds
+def _spec_of(request: Request) -> JobSpec:
+    """The body's spec, refused as FastAPI refuses it."""
+    found: list[Any]
+    try:
+        return _SPEC.validate_python(request.scope["stillhouse.json"])
+    except KeyError:
+        found = [{"type": "missing", "loc": ("body",), "msg": "Field required", "input": None}]
+    except ValidationError as error:
+        found = [
+            {**each, "loc": ("body", *each["loc"])} for each in error.errors(include_url=False)
+        ]
+    raise RequestValidationError(found)
+
+
+class _Shortcut(Route):
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Of other methods it knows nothing: a 405 is the whole path's to answer."""
+        match, found = super().matches(scope)
+        return (match if match is Match.FULL else Match.NONE), found
+
+
+_SPEC = TypeAdapter(JobSpec)
+SHORTCUTS = (
+    _Shortcut("/v1/jobs", _create_at_once, methods=["POST"]),
+    _Shortcut("/v1/jobs/{job_id}", _read_at_once, methods=["GET"]),
+)
+"""`create` and `read`, asked for more than all else together, past FastAPI's finding of routes and
+parameters: that costs more than the answer."""
+SHORTCUTS[1].methods = {"GET"}  # and no HEAD, which Starlette adds
 
 
 @router.patch("/{job_id}", operation_id="patch_job")

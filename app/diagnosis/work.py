@@ -57,12 +57,12 @@ def lost(state: State) -> Finding:
 
 def draining(state: State) -> Finding:
     """Does one take nothing new?"""
-    found = [row.name for row in _living(state) if row.is_draining]
+    found = [f"{row.name} ({row.id})" for row in _living(state) if row.is_draining]
     if found:
         return warn(
             "draining",
             f"{', '.join(found[:5])} drains: it ends what it has and takes nothing new.",
-            "Start it again when it has finished, or `stillhouse drain --undo`.",
+            "Start it again when it has finished, or `stillhouse drain --undo wrk_…`.",
         )
     return ok("draining", "No worker drains.")
 
@@ -113,7 +113,8 @@ def losses(state: State) -> Finding:
             f"A run was lost {count} times in the last hour.",
             "It starts again by itself. See the workers' logs: memory that runs out does this.",
         )
-    return ok("losses", f"In the last hour there was {several(count, 'loss', 'losses')} of a run.")
+    said = f"a run was lost {several(count, 'time')}" if count else "no run was lost"
+    return ok("losses", f"In the last hour {said}.")
 
 
 def _line(lines: list[Waiting], device: str, living: list[Worker]) -> Finding:
@@ -129,7 +130,8 @@ def _line(lines: list[Waiting], device: str, living: list[Worker]) -> Finding:
         return fail("queue", f"{message}. No such worker lives.", START)
     able = [row for row in takers if not row.is_draining]
     if not able:
-        return fail("queue", f"{message}. All such workers drain.", "Start a worker again.")
+        remedy = "Start one again, or `stillhouse drain --undo wrk_…`."
+        return fail("queue", f"{message}. All such workers drain.", remedy)
     idle = [row.name for row in able if row.run is None]
     if idle and oldest > LOOK_SECONDS:
         return warn(

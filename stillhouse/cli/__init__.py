@@ -15,6 +15,7 @@ def main() -> None:
         # Loading takes long enough for a Ctrl-C, which deserves no traceback.
         from stillhouse.cli import commands  # noqa: PLC0415 - see above
 
-        commands.app()
+        # So that help says the same where the command is `python -m stillhouse.cli`.
+        commands.app(prog_name="stillhouse")
     except KeyboardInterrupt:
         sys.exit(130)

@@ -23,7 +23,7 @@ SHOWN = {"ok": "ok", "warn": "WARN", "fail": "FAIL", "skip": "-"}
 def doctor(*, as_json: AsJson = False) -> None:
     """Look whether the service is well, and say in plain words what isn't and what to do.
 
-    Ends with 0 if all works, 1 if something fails, 4 if no service answers.
+    Ends with 0 if all works, 1 if something fails, 2 if the key can be none, 4 if no service answers.
     """
     url = os.environ.get("STILLHOUSE_URL") or "http://127.0.0.1:8000"
     key = os.environ.get("STILLHOUSE_KEY")
@@ -40,11 +40,13 @@ def _examine(url: str, key: str | None) -> tuple[list[Finding], int]:
     found: list[Finding] = []
     try:
         connection = Connection(url, key=key, timeout=TIMEOUT_SECONDS, first_patience=0.0)
+    except errors.MalformedKey as error:
+        return [Finding("key", "fail", error.detail, "Correct STILLHOUSE_KEY.")], 2
     except errors.Malformed as error:
         return [Finding("reach", "fail", error.detail, "Correct STILLHOUSE_URL.")], 4
     connection.patience_seconds = 3.0
     try:
-        found.extend(examination.examine(connection, has_key=bool(key)))
+        found.extend(examination.examine(connection, has_key=bool(key and key.strip())))
     except NotThere as missing:
         return [*found, missing.finding], 4
     finally:
@@ -62,6 +64,6 @@ def _print(found: Sequence[Finding]) -> None:
     for each in found:
         said = each.message if each.remedy is None else f"{each.message}\n{each.remedy}"
         table.add_row(SHOWN.get(each.status, each.status), each.check, said)
-    terminal.console().print(table)
+    terminal.print_table(table)
     count = Counter(each.status for each in found)
     terminal.say(f"{count['fail']} failed, {count['warn']} to look at, {count['ok']} well")

@@ -34,7 +34,7 @@ AtMost = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
 
 EXIT_CODES = (
     "0 done; 1 a job failed, a teacher or a dataset was rejected, or `doctor` found what fails; "
-    "2 wrong usage, or a local file that can't be used; 3 the service refused; "
+    "2 wrong usage, or a local file or a key that can't be used; 3 the service refused; "
     "4 the service can't be reached, or failed; 130 Ctrl-C"
 )
 
@@ -75,7 +75,16 @@ def show_list(
     table = Table(*titles, box=None, pad_edge=False)
     for one in found:
         table.add_row(*cells(one))
-    console().print(table)
+    print_table(table)
+
+
+def print_table(table: Table) -> None:
+    """A table, as the result, without the blanks that fill its last column."""
+    out = console()
+    with out.capture() as drawn:
+        out.print(table)
+    for line in drawn.get().splitlines():
+        typer.echo(line.rstrip())
 
 
 def minute(one: Mapping[str, Any]) -> str:
@@ -128,6 +137,8 @@ def sentence(error: errors.StillhouseError) -> str:
 def _exit_code(error: errors.StillhouseError) -> int:
     if isinstance(error, errors.InputRejected | errors.RunFailed):
         return 1
+    if isinstance(error, errors.MalformedKey):
+        return 2
     if isinstance(error, errors.DigestMismatch) and "status" not in error.extra:
         return 4  # found on this side: the service sent wrong bytes
     unreachable = isinstance(error, errors.Unavailable)

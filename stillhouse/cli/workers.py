@@ -26,7 +26,10 @@ def drain(
     undo: Annotated[bool, typer.Option("--undo", help="Let it go on.")] = False,
     as_json: AsJson = False,
 ) -> None:
-    """Let a worker finish what it has and take nothing new, until it's started again."""
+    """Let a worker finish what it has and take nothing new.
+
+    `stillhouse drain --undo wrk_…`, or a restart, takes it back.
+    """
     with terminal.client() as client:
         found = client.undrain(worker) if undo else client.drain(worker)
     if as_json:
@@ -34,6 +37,8 @@ def drain(
     else:
         at = f", at {found['run']}" if found.get("run") else ""
         typer.echo(f"{worker} {found['status']}{at}")
+        if not undo:
+            terminal.say(f"`stillhouse drain --undo {worker}`, or a restart, takes it back")
 
 
 def _cells(one: Mapping[str, Any]) -> tuple[str, ...]:

@@ -128,6 +128,21 @@ def test_the_key_goes_into_the_authorization(script: Script) -> None:
     assert script.requests[0].headers["Authorization"] == "Bearer s3cret"
 
 
+def test_a_key_may_end_in_a_newline(script: Script) -> None:
+    script.on("/v1/version", as_json({}))
+    with Client(script.url, key="s3cret\r\n") as client:
+        client.version()
+    assert script.requests[0].headers["Authorization"] == "Bearer s3cret"
+
+
+@pytest.mark.parametrize("key", ["s3\ncret", "s3 cret", "s3\x00cret", "s3crét"])
+def test_a_key_that_no_header_can_carry_is_refused_and_not_echoed(key: str) -> None:
+    with pytest.raises(errors.MalformedKey) as caught:
+        Client("http://127.0.0.1:1", key=key)
+    assert "STILLHOUSE_KEY holds a character that no key has" in str(caught.value)
+    assert "s3" not in str(caught.value)
+
+
 def test_an_id_cannot_name_another_path(script: Script) -> None:
     with Client(script.url) as client, pytest.raises(errors.SpecInvalid):
         client.job("job_1/../../keys")

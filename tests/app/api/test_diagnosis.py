@@ -51,6 +51,7 @@ def test_a_service_that_is_well_says_so(client: TestClient, stage: Stage) -> Non
     enrol(stage)
     found = diagnose(client)
     assert set(found) == EVERY
+    assert "no run was lost" in found["losses"]["message"]
     assert {check for check, each in found.items() if each["status"] != "ok"} == {"auth"}
     assert found["auth"]["status"] == "warn"
     for each in found.values():
@@ -103,6 +104,8 @@ def test_a_queue_that_idle_or_busy_workers_leave_is_told_apart(
     change(stage, Worker, is_draining=True)
     found = diagnose(client)
     assert (found["queue"]["status"], found["draining"]["status"]) == ("fail", "warn")
+    assert "w (wrk_" in found["draining"]["message"]
+    assert "stillhouse drain --undo wrk_…" in found["draining"]["remedy"]
 
 
 def test_a_worker_that_fell_silent_is_told_from_one_that_signed_off(

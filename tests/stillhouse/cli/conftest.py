@@ -25,10 +25,13 @@ def command(*words: str) -> list[str]:
     return [sys.executable, "-m", "stillhouse.cli", *words]
 
 
-def run(script: Script, *words: str, stdin: str = "") -> subprocess.CompletedProcess[str]:
+def run(
+    script: Script, *words: str, stdin: str = "", **more: str
+) -> subprocess.CompletedProcess[str]:
+    """`more`: variables of the environment."""
     return subprocess.run(
         command(*words),
-        env=environment(script),
+        env=environment(script) | more,
         input=stdin,
         capture_output=True,
         text=True,

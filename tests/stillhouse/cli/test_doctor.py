@@ -115,6 +115,7 @@ def test_people_read_a_table_with_remedies(script: Script) -> None:
     assert "About workers." in row
     assert "Start one." in done.stdout
     assert "failed" in done.stderr
+    assert all(line == line.rstrip() for line in done.stdout.splitlines())
 
 
 def test_another_version_and_another_time_are_warnings(script: Script) -> None:
@@ -137,6 +138,19 @@ def test_without_a_key_nothing_further_is_asked(script: Script) -> None:
     assert "/v1/diagnosis" not in {each.path for each in script.requests}
 
 
+def test_a_database_that_is_away_is_named(script: Script) -> None:
+    well(script)
+    away = {"code": "unavailable", "detail": "The database is away."}
+    checks = {"database": "away: OperationalError", "storage": "ok", "broker": "ok"}
+    script.on("/v1/jobs", as_json(away, 503))
+    script.on("/readyz", as_json({"status": "not_ready", "checks": checks | {"workers": None}}, 503))
+    code, found = examine(script)
+    assert (code, "storage" in found) == (1, False)
+    assert found["database"]["status"] == found["key"]["status"] == "fail"
+    assert "away: OperationalError" in found["database"]["message"]
+    assert "Start it" in found["database"]["remedy"]
+
+
 def test_a_key_that_may_not_look_inside_is_no_failure(script: Script) -> None:
     well(script)
     refusal = {"code": "scope_missing", "detail": "This takes admin."}
@@ -150,6 +164,19 @@ def test_an_older_service_that_does_not_check_itself_is_no_failure(script: Scrip
     script.on("/v1/diagnosis", as_json({"code": "not_found", "detail": "Nothing here."}, 404))
     _, found = examine(script)
     assert found["service"]["status"] == "skip"
+
+
+def test_a_file_that_the_storage_does_not_hold_is_told_in_our_words(script: Script) -> None:
+    well(script)
+    student = {"id": "stu_1", "files": [{"path": "config.json", "bytes": 5, "sha256": "0" * 64}]}
+    script.on("/v1/students", as_json(EMPTY | {"data": [student]}))
+    code, found = examine(script)
+    assert (code, "books name" in found["download"]["message"]) == (1, True)
+    assert "STILLHOUSE_STORAGE_URL" in found["download"]["remedy"]
+    script.on("/v1/students/stu_1/files/config.json", Answer(403, b"<xml>"))
+    _, found = examine(script)
+    assert found["download"]["status"] == "fail"
+    assert "developer.mozilla" not in found["download"]["message"]
 
 
 def test_a_file_that_arrives_cut_is_a_failure(script: Script) -> None:

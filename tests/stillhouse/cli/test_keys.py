@@ -5,6 +5,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.stillhouse.cli.conftest import blobs, run, sent
 from tests.stillhouse.conftest import Answer, Script, as_json
 
@@ -71,3 +73,12 @@ def test_who_is_slowed_down_for_wrong_keys_is_told_at_once(script: Script) -> No
     assert done.returncode == 3
     assert "Wait. (too_many_attempts)" in done.stderr
     assert len(script.requests) == 1
+
+
+@pytest.mark.parametrize("command", ["version", "doctor"])
+def test_a_key_that_can_be_none_ends_with_2_and_is_not_echoed(script: Script, command: str) -> None:
+    done = run(script, command, STILLHOUSE_KEY="s3\ncret")
+    assert (done.returncode, script.requests) == (2, [])
+    said = done.stdout + done.stderr
+    assert "STILLHOUSE_KEY holds a character that no key has" in said
+    assert "cret" not in said

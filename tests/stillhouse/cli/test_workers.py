@@ -29,5 +29,7 @@ def test_a_worker_is_drained_and_taken_back(
     script: Script, flags: tuple[str, ...], method: str, status: str
 ) -> None:
     script.on(f"/v1/workers/{WORKER}/drain", as_json(worker(status, run="run_1"), 202))
-    assert run(script, "drain", WORKER, *flags).stdout == f"{WORKER} {status}, at run_1\n"
+    done = run(script, "drain", WORKER, *flags)
+    assert done.stdout == f"{WORKER} {status}, at run_1\n"
+    assert (f"stillhouse drain --undo {WORKER}" in done.stderr) == (not flags)
     assert script.requests[-1].method == method
