@@ -17,6 +17,8 @@ CLIENTS = (1, 8, 64)
 BYTES = 2 * 1024**3
 """In a round, by all clients together."""
 ROUNDS = 5
+MIB_A_CLIENT = 1
+"""A piece that is on its way; what counts is that it is no more for a larger file."""
 
 
 def measure(*, size: int = BYTES, rounds: int = ROUNDS) -> Report:
@@ -36,7 +38,7 @@ def measure(*, size: int = BYTES, rounds: int = ROUNDS) -> Report:
                     table.ratio(f"{clients} clients, API / loopback", *rates),
                     Finding(
                         f"{clients} clients, highest growth of the API", max(growth.values), "MiB",
-                        Bound("at most", transfer.GROWTH_MIB),
+                        Bound("at most", transfer.GROWTH_MIB + clients * MIB_A_CLIENT),
                     ),
                 ]  # fmt: skip
         finally:

@@ -32,6 +32,8 @@ RUNS = 200
 CLAIMS = 8
 """A claim takes a job out of the line, and the small database has few."""
 _KINDS = ("auto", "cpu")
+_TWO_FILTERS = "page of nothing"
+"""No index answers what two filters have in common: all jobs of a label are read."""
 _AT_MOST = Bound("at most", 1.5)
 # A label is one job's among the first hundred: a page of one is as full in both sizes.
 _PAGES = {
@@ -58,7 +60,13 @@ def measure(*, factor: int = FACTOR, runs: int = RUNS) -> Report:
             found = _time_pages(kind, pair, runs=runs) + _time_claims(kind, pair, times=runs)
         measured += [item for both in found for item in both]
         findings += [
-            table.ratio(f"{many.name} / few", many, few, bound=_AT_MOST) for few, many in found
+            table.ratio(
+                f"{many.name} / few",
+                many,
+                few,
+                bound=None if _TWO_FILTERS in many.name else _AT_MOST,
+            )
+            for few, many in found
         ]
     return Report(
         f"Lists and claims at {crowd.FIRST:,} and {crowd.FIRST * factor:,} jobs",

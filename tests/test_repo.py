@@ -29,6 +29,7 @@ LONG = {
     "core/tables.py": "all rows in one place, as the database has them",
     "deploy/requirements-api.txt": "pins and hashes, as constraints.txt has them",
     "deploy/requirements-worker.txt": "pins and hashes, as constraints.txt has them",
+    "docs/deploy.md": "one manual, whose blocks are run in their order",
     "migrations/versions/0001_the_first_tables.py": "the first migration makes every table",
     "worker/engine/networks/published.csv": "a row a network",
     "tests/worker/engine/proof/test_report.py": "one report, looked at from all sides",
@@ -83,7 +84,8 @@ def test_no_source_is_hidden_from_git() -> None:
 
 
 @pytest.mark.parametrize(
-    "path", [".env", "my.key", "secrets.tar", "secrets/s3/credentials", "docker-compose.override.yml"]
+    "path",
+    [".env", "my.key", "secrets.tar", "secrets/s3/credentials", "docker-compose.override.yml"],
 )
 def test_what_the_manual_leaves_in_a_checkout_is_not_committed(path: str) -> None:
     asked = subprocess.run(["git", "check-ignore", "--quiet", path], cwd=ROOT, check=False)

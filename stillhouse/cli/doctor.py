@@ -23,7 +23,8 @@ SHOWN = {"ok": "ok", "warn": "WARN", "fail": "FAIL", "skip": "-"}
 def doctor(*, as_json: AsJson = False) -> None:
     """Look whether the service is well, and say in plain words what isn't and what to do.
 
-    Ends with 0 if all works, 1 if something fails, 2 if the key can be none, 4 if no service answers.
+    Ends with 0 if all works, 1 if something fails, 2 if no key is like that, 4 if no service
+    answers.
     """
     url = os.environ.get("STILLHOUSE_URL") or "http://127.0.0.1:8000"
     key = os.environ.get("STILLHOUSE_KEY")

@@ -56,6 +56,7 @@ def test_the_version_needs_no_service(late_script: Script) -> None:
 
 def test_the_help_lists_the_exit_codes(late_script: Script) -> None:
     said = " ".join(run(late_script, "--help").stdout.split())
+    assert said.startswith("Usage: stillhouse ")
     for code in ("0 done", "1 a job failed", "2 wrong usage", "3 the service", "130 Ctrl-C"):
         assert code in said
 

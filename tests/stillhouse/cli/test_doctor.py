@@ -143,7 +143,9 @@ def test_a_database_that_is_away_is_named(script: Script) -> None:
     away = {"code": "unavailable", "detail": "The database is away."}
     checks = {"database": "away: OperationalError", "storage": "ok", "broker": "ok"}
     script.on("/v1/jobs", as_json(away, 503))
-    script.on("/readyz", as_json({"status": "not_ready", "checks": checks | {"workers": None}}, 503))
+    script.on(
+        "/readyz", as_json({"status": "not_ready", "checks": checks | {"workers": None}}, 503)
+    )
     code, found = examine(script)
     assert (code, "storage" in found) == (1, False)
     assert found["database"]["status"] == found["key"]["status"] == "fail"
@@ -170,6 +172,7 @@ def test_a_file_that_the_storage_does_not_hold_is_told_in_our_words(script: Scri
     well(script)
     student = {"id": "stu_1", "files": [{"path": "config.json", "bytes": 5, "sha256": "0" * 64}]}
     script.on("/v1/students", as_json(EMPTY | {"data": [student]}))
+    script.on("/v1/students/stu_1/files/config.json", Answer(404))
     code, found = examine(script)
     assert (code, "books name" in found["download"]["message"]) == (1, True)
     assert "STILLHOUSE_STORAGE_URL" in found["download"]["remedy"]
