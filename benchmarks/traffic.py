@@ -19,7 +19,7 @@ from sqlalchemy import update
 
 from benchmarks import crowd, hammer, service, table
 from benchmarks.hammer import Open
-from benchmarks.table import Bound, Measured, Report
+from benchmarks.table import Bound, Finding, Measured, Report
 from core import migrate
 from core.db import Database
 from core.tables import Job
@@ -28,7 +28,7 @@ from tests.stage import Stage
 
 ROUNDS = 5
 SECONDS = 2.0
-CLIENTS = (1, 16)
+CLIENTS = FEW, MANY = (1, 16)
 _SUBMITS = Bound("at least", 0.15)
 _READS = Bound("at least", 0.3)
 
@@ -36,22 +36,22 @@ _READS = Bound("at least", 0.3)
 def measure(*, rounds: int = ROUNDS, seconds: float = SECONDS) -> Report:
     """Hammer both databases with one client and with several."""
     measured: list[Measured] = []
-    findings = []
+    findings: list[Finding] = []
     for kind in ("SQLite", "PostgreSQL"):
         with _opened(kind) as things:
-            for clients in CLIENTS:
-                rates = _in_turn(things, clients=clients, rounds=rounds, seconds=seconds)
-                found = {
-                    name: Measured(f"{kind}, {clients} clients, {name}", values, "/s")
-                    for name, values in rates.items()
-                }
-                measured += found.values()
-                for above, below, bound in (
-                    ("submits", "inserts", _SUBMITS), ("status reads", "constant", _READS),
-                    ("status reads, queued", "constant", None),
-                ):  # fmt: skip
-                    name = f"{kind}, {clients} clients, {above} / {below}"
-                    findings.append(table.ratio(name, found[above], found[below], bound=bound))
+            found = {
+                clients: _in_turn(kind, things, clients=clients, rounds=rounds, seconds=seconds)
+                for clients in CLIENTS
+            }
+        measured += [item for each in found.values() for item in each.values()]
+        findings += _compare(found[FEW], f"{kind}, {FEW} client", is_bound=False)
+        findings += _compare(found[MANY], f"{kind}, {MANY} clients", is_bound=True)
+        findings.append(
+            table.ratio(
+                f"{kind}, {MANY} clients' submits / one connection's inserts",
+                found[MANY]["submits"], found[FEW]["inserts"],
+            )
+        )  # fmt: skip
     return Report(
         "Submits and status reads of one replica",
         measured=tuple(measured),
@@ -60,14 +60,32 @@ def measure(*, rounds: int = ROUNDS, seconds: float = SECONDS) -> Report:
     )
 
 
+def _compare(found: dict[str, Measured], where: str, *, is_bound: bool) -> list[Finding]:
+    pairs = (
+        ("submits", "inserts", _SUBMITS),
+        ("status reads", "constant", _READS),
+        ("status reads, queued", "constant", None),
+    )
+    return [
+        table.ratio(
+            f"{where}, {above} / {below}", found[above], found[below],
+            bound=bound if is_bound else None,
+        )
+        for above, below, bound in pairs
+    ]  # fmt: skip
+
+
 def _in_turn(
-    things: dict[str, Open], *, clients: int, rounds: int, seconds: float
-) -> dict[str, list[float]]:
+    kind: str, things: dict[str, Open], *, clients: int, rounds: int, seconds: float
+) -> dict[str, Measured]:
     found: dict[str, list[float]] = {name: [] for name in things}
     for _ in range(rounds):
         for name, open_one in things.items():
             found[name].append(hammer.rate(open_one, clients=clients, seconds=seconds))
-    return found
+    return {
+        name: Measured(f"{kind}, {clients} clients, {name}", values, "/s")
+        for name, values in found.items()
+    }
 
 
 @contextlib.contextmanager
