@@ -187,7 +187,7 @@ def test_the_client_follows_the_link_and_checks_what_it_got(
     folder = tmp_path_factory.mktemp("student")
     (folder / "model.safetensors.part").write_bytes(content[:5])  # it broke off before
     s3.fails_every = 5
-    with Client(live_url, key="a secret") as client:
+    with Client(live_url, key="a-secret") as client:
         client.download(student.id, folder)
     for item in student.files:
         assert stage_module.sha256((folder / item["path"]).read_bytes()) == item["sha256"]
