@@ -12,13 +12,13 @@ from pathlib import Path
 
 from alembic import command
 from pydantic import ValidationError
-from sqlalchemy import Connection, MetaData, delete, select, update
+from sqlalchemy import Connection, MetaData, select, update
 
 from core import backup, dump, leases, migrate, presence
 from core.backup import Backup, Part
 from core.db import Database
 from core.storage import CHUNK_BYTES, Storage, digest, is_hash
-from core.tables import Run, Worker
+from core.tables import Run
 from stillhouse.errors import Conflict, DigestMismatch, Refused
 
 log = logging.getLogger(__name__)
@@ -152,7 +152,6 @@ def _load(database: Database, folder: Path, found: Backup) -> None:
             log.info("restored %d rows of %s", rows, table.name)
         # Who held a lease is gone: its run goes back to the queue, under a higher fence.
         session.execute(update(Run).where(Run.status == "running").values(lease_expires_at=0.0))
-        session.execute(delete(Worker))  # whoever lives says so by itself
 
 
 def _requeue(database: Database) -> None:
