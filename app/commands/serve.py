@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import ipaddress
 import logging
+import os
 import signal
 import socket
 import threading
@@ -94,6 +95,8 @@ def serve(settings: Settings, listening: socket.socket, worker: WorkerProcess | 
     config = uvicorn.Config(
         create_app(settings, prepared=prepared),
         http=DeadlineProtocol,
+        # Whoever may say whose request it is must be named; uvicorn would believe any neighbour.
+        proxy_headers="FORWARDED_ALLOW_IPS" in os.environ,
         log_config=None,
         access_log=False,
         server_header=False,
