@@ -11,7 +11,7 @@ from app.main import create_app
 from core import migrate, workers
 from core.settings import Settings
 from stillhouse import __version__
-from tests import servers
+from tests import servers, waiting
 from tests.stage import Stage
 
 ROUTES = {
@@ -87,7 +87,12 @@ def test_the_process_and_its_parts_answer(client: TestClient, stage: Stage) -> N
 def test_without_its_storage_the_service_is_not_ready(
     client: TestClient, settings: Settings
 ) -> None:
-    shutil.rmtree(settings.data_dir / "storage")
+    def is_not_ready() -> bool:
+        # The service makes the folder when it starts, and may be about to.
+        shutil.rmtree(settings.data_dir / "storage", ignore_errors=True)
+        return client.get("/readyz").status_code == 503
+
+    waiting.until(is_not_ready, what="the answer that the storage is gone")
     response = client.get("/readyz")
     assert (response.status_code, response.json()["status"]) == (503, "not_ready")
     assert response.headers["retry-after"]

@@ -1,5 +1,6 @@
 """What the service says is wrong with it, over each kind of database."""
 
+import contextlib
 import time
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,7 @@ from core.db import Database
 from core.settings import Settings
 from core.tables import Event, Run, Worker
 from stillhouse import __version__
-from tests import servers
+from tests import servers, waiting
 from tests.stage import Stage, expired_at
 
 EVERY = {
@@ -164,7 +165,14 @@ def test_parts_that_are_away_are_told_within_seconds(tmp_path: Path) -> None:
         min_free_bytes=2**60,
     )
     with TestClient(create_app(settings)) as client:
-        (tmp_path / "storage" / "tmp").rmdir()
+
+        def storage_fails() -> bool:
+            # The service makes the folder when it starts, and may be about to.
+            with contextlib.suppress(FileNotFoundError):
+                (tmp_path / "storage" / "tmp").rmdir()
+            return bool(diagnose(client)["storage"]["status"] == "fail")
+
+        waiting.until(storage_fails, what="the finding that the storage is gone")
         began = time.monotonic()
         found = diagnose(client)
         assert time.monotonic() - began < 7
