@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import partial
 
 from sqlalchemy.exc import DBAPIError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
 
 from app.batches import Batches
 from core import idempotency, waiting
@@ -32,11 +33,18 @@ def submit(database: Database, lease_seconds: float, asked: list[Asked]) -> list
     try:
         return _together(database, lease_seconds, asked)
     except Exception as error:
-        if isinstance(error, DBAPIError) and trouble(error) != "ours":
-            raise  # the database is away for all of them
+        if _is_everybodys(error):
+            raise
         # One of them spoils it; or another replica was given its Idempotency-Key meanwhile, and
         # now it is found.
         return [_alone(database, lease_seconds, each) for each in asked]
+
+
+def _is_everybodys(error: Exception) -> bool:
+    """The database is away, or has no connection left: each alone would only wait as long."""
+    if isinstance(error, PoolTimeout):
+        return True
+    return isinstance(error, DBAPIError) and trouble(error) != "ours"
 
 
 def _alone(database: Database, lease_seconds: float, asked: Asked) -> Made | Exception:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import contextlib
+import time
 from collections.abc import Iterator
 
 import pytest
 from sqlalchemy import event, func, select
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
 
 from app import submitting
 from core import idempotency
@@ -104,6 +108,22 @@ def test_one_that_spoils_the_transaction_leaves_the_others_theirs(
     assert made(first)
     assert made(last)
     assert (count(database, Job), count(database, Run)) == (3, before + 3 * each)
+
+
+def test_without_a_connection_a_batch_waits_once_and_not_for_each(
+    database: Database, spec: JobSpec
+) -> None:
+    pool = database.engine.pool
+    assert isinstance(pool, QueuePool)
+    pool._timeout = 0.2
+    with contextlib.ExitStack() as stack:
+        for _ in range(pool.size() + pool._max_overflow):
+            stack.enter_context(database.engine.connect())
+        began = time.monotonic()
+        with pytest.raises(PoolTimeout):
+            submit(database, *((Submission("default", spec), None) for _ in range(20)))
+        assert time.monotonic() - began < 2
+    assert count(database, Job) == 0
 
 
 def test_a_key_that_another_replica_was_given_first_is_answered_with_its_job(
