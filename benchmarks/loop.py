@@ -22,9 +22,10 @@ from stillhouse.spec import AdamW, InputSpec, Labels, NetworkSpec, Schedule, Sof
 from worker.engine import networks, train
 from worker.engine import state as states
 from worker.engine.course import Course
-from worker.engine.data import feed, images
+from worker.engine.data import feed
 from worker.engine.data.feed import Feed
 from worker.engine.data.parts import Part
+from worker.engine.objective import Objective
 from worker.engine.recipe import Recipe
 from worker.engine.teacher import Teacher
 from worker.engine.teacher_outputs import TeacherOutputs
@@ -87,20 +88,23 @@ def _in_turn(name: str, part: Part, *, steps: int) -> tuple[Measured, Measured]:
 
 def _ours(network: nn.Module, part: Part, fed: Feed, teacher: Teacher) -> Iterator[float]:
     """Seconds of each step of the engine's loop."""
-    placed = images.place(part, device=_CPU)
+    placed = fed.place(part, device=_CPU)
     course = Course(
         recipe=_RECIPE,
-        objective=(
+        terms=(
             Labels(kind="labels"),
             SoftTargets(kind="soft_targets", temperature=_TEMPERATURE),
         ),
         seed=0,
-        images=placed,
-        validation=Part(part.images[:_BATCH], part.labels[:_BATCH], part.rows[:_BATCH]),
+        source=placed,
+        labels=torch.from_numpy(part.labels),
+        validation=Part(part.x[:_BATCH], part.labels[:_BATCH], part.rows[:_BATCH]),
         feed=fed,
-        teacher=TeacherOutputs(teacher=teacher, images=placed, recipe=_RECIPE, remembers=True),
+        teacher=TeacherOutputs(teacher=teacher, source=placed, recipe=_RECIPE, remembers=True),
     )
-    events = train.distill(states.begin(network, recipe=_RECIPE), course=course)
+    events = train.distill(
+        states.begin(network, Objective(course.terms), recipe=_RECIPE), course=course
+    )
     began = time.perf_counter()
     for event in events:
         if isinstance(event, Step):
@@ -110,7 +114,7 @@ def _ours(network: nn.Module, part: Part, fed: Feed, teacher: Teacher) -> Iterat
 
 def _bare(network: nn.Module, part: Part, fed: Feed, teacher: Teacher) -> Iterator[float]:
     """Seconds of each step of a loop as one writes it by hand."""
-    pixels = fed(torch.from_numpy(part.images))
+    pixels = fed(torch.from_numpy(part.x))
     labels = torch.from_numpy(part.labels)
     with torch.no_grad():
         targets = F.softmax(teacher.network(pixels) / _TEMPERATURE, dim=1)
@@ -139,13 +143,13 @@ def _step(
 def _network(name: str) -> nn.Module:
     torch.manual_seed(0)
     spec = NetworkSpec(family="builtin", name=name)
-    return networks.build(spec, classes=_CLASSES, channels=1, size=(_SIDE, _SIDE))
+    return networks.build(spec, classes=_CLASSES, fed=_INPUT)
 
 
 def _part() -> Part:
     chance = np.random.default_rng(0)
     return Part(
-        images=chance.integers(0, 256, (_ROWS, _SIDE, _SIDE, 1), dtype=np.uint8),
+        x=chance.integers(0, 256, (_ROWS, _SIDE, _SIDE, 1), dtype=np.uint8),
         labels=chance.integers(0, _CLASSES, _ROWS, dtype=np.int64),
         rows=np.arange(_ROWS, dtype=np.int64),
     )

@@ -10,7 +10,7 @@ import torch
 from sklearn.datasets import load_digits
 
 from stillhouse.client import Client
-from stillhouse.spec import NetworkSpec
+from stillhouse.spec import InputSpec, NetworkSpec
 from worker.engine import networks
 
 _TEACHER = NetworkSpec(family="builtin", name="resnet14")
@@ -30,7 +30,7 @@ def push(client: Client, folder: Path) -> Ready:
     found = load_digits()
     pixels = np.round(found.images * 255 / 16).astype(np.uint8)
     np.savez(folder / "digits.npz", x=pixels, y=found.target.astype(np.int64))
-    network = networks.build(_TEACHER, classes=10, channels=1, size=(8, 8))
+    network = networks.build(_TEACHER, classes=10, fed=InputSpec(size=(8, 8), channels="gray"))
     torch.save({"state_dict": network.state_dict()}, folder / "teacher.pt")
     dataset = client.create_dataset(
         {"name": "digits", "source": {"blob": client.put_blob(folder / "digits.npz")}}

@@ -83,9 +83,12 @@ def for_trainer(
         "spec": spec,
         "student": run.student,
         "arm": run.arm,
+        "variant": run.variant,
         "seed": run.seed,
         "teachers": [_teacher_files(teacher, dataset, inputs) for teacher in teachers],
         "dataset": _dataset_files(dataset, inputs, PARTS_OF[run.kind]),
+        "transfer": [],
+        "files": {},
         "students": _trained(session, job, inputs) if run.kind == "report" else [],
         "prepared": job.prepared if job else None,
         "missing": _missing(session, job) if run.kind == "report" else [],
@@ -152,6 +155,8 @@ def _teacher_files(teacher: Teacher, dataset: Dataset, inputs: Inputs) -> Teache
         "class_order": resolve.class_order(teacher, dataset),
         "trained_on": teacher.trained_on["seen"],
         "weights": inputs.path(str(teacher.sha256)),
+        "outputs": None,
+        "outputs_kind": None,
         "bytes": teacher.bytes or 0,
     }
 
@@ -194,6 +199,7 @@ def _missing(session: Session, job: Job | None) -> list[dict[str, Any]]:
         {
             "student": run.student,
             "arm": run.arm,
+            "variant": run.variant,
             "seed": run.seed,
             "code": (run.error or {}).get("code", run.status),
             "detail": (run.error or {}).get("detail", f"The run {run.status}."),

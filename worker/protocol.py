@@ -23,13 +23,17 @@ class TeacherFiles(TypedDict):
     network: dict[str, Any]
     """A NetworkSpec."""
     input: dict[str, Any]
-    """An InputSpec."""
+    """An `stillhouse.spec.AnyInput`."""
     classes: list[str] | None
     class_order: list[int] | None
     """Dataset class c is the teacher's output class_order[c]; None: in the same order."""
     trained_on: Any
-    weights: str
-    """Path of a safetensors file, our own."""
+    weights: str | None
+    """Path of a safetensors file, our own; None for a teacher that is known by its outputs."""
+    outputs: str | None
+    """Path of an npz, our own: `outputs` (n, classes) float32 logits, in log space in any case,
+    and `rows` (n,) int64, the dataset's row numbers."""
+    outputs_kind: Literal["logits", "probabilities", "labels"] | None
     bytes: int
 
 
@@ -40,7 +44,7 @@ class DatasetFiles(TypedDict):
     classes: list[str]
     fingerprint: str
     parts: dict[str, str]
-    """Part name -> path of an uncompressed npz with x (n, h, w, c), y (n,), rows (n,)."""
+    """Part name -> path of an uncompressed npz (see `worker.engine.data.parts`)."""
 
 
 class TrainedStudent(TypedDict):
@@ -70,9 +74,15 @@ class Assignment(TypedDict):
     """The resolved job spec: a `stillhouse.spec.ResolvedJob` (without teachers for "train")."""
     student: str | None
     arm: str | None
+    variant: str | None
     seed: int | None
     teachers: list[TeacherFiles]
+    """In the spec's order, those that have an id."""
     dataset: DatasetFiles
+    transfer: list[DatasetFiles]
+    """Unlabelled sets: their `train` part alone."""
+    files: dict[str, str]
+    """What inputs and students name by SHA-256 (tokenizers, given weights) -> path."""
     students: list[TrainedStudent]
     prepared: dict[str, Any] | None
     """What the prepare run's `succeeded` message carried."""

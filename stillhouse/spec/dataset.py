@@ -16,7 +16,8 @@ from stillhouse.spec.base import (
     later,
     not_available,
 )
-from stillhouse.spec.network import BlobRef, InputSpec, UriRef
+from stillhouse.spec.input import AnyInput, Modality
+from stillhouse.spec.network import BlobRef, UriRef
 
 Column = Annotated[str, StringConstraints(min_length=1, max_length=256)]
 Fraction = Annotated[Number, Field(ge=0, lt=1)]
@@ -32,11 +33,13 @@ def _one_of(known: tuple[str, ...], named_for_later: tuple[str, ...]) -> BeforeV
 
 
 class Columns(Frozen):
-    """Which column is what, for parquet and csv."""
+    """Which column is what, for parquet, csv and jsonl."""
 
-    input: Column | tuple[Column, ...] = "image"
-    """An image column (encoded bytes, or a path for csv), or the pixel columns in row order."""
+    input: Column | tuple[Column, ...] | None = None
+    """Images: a column of encoded bytes, or the pixel columns in row order. Text: one column.
+    A table or a series: its columns (default: all others). Default: "image", or "text"."""
     label: Column | None = "label"
+    """None: the rows are unlabelled, for a job's `transfer`."""
     id: Column | None = None
     group: Annotated[None, later("group", None)] = None
 
@@ -81,17 +84,13 @@ class DatasetSpec(Frozen):
         Literal["classification"],
         _one_of(("classification",), ("multilabel", "regression", "causal_lm", "detection")),
     ] = "classification"
-    modality: Annotated[Literal["image"], _one_of(("image",), ("text", "tabular", "sequence"))] = (
-        "image"
-    )
+    modality: Modality = "image"
     source: BlobRef | UriRef | PartSources
-    format: Annotated[
-        Literal["auto", "npz", "imagefolder", "parquet", "csv"],
-        _one_of(("auto", "npz", "imagefolder", "parquet", "csv"), ("jsonl",)),
-    ] = "auto"
+    format: Literal["auto", "npz", "imagefolder", "parquet", "csv", "jsonl"] = "auto"
     columns: Columns = Columns()
     classes: ClassNames | None = None
-    input: InputSpec | None = None
+    input: AnyInput | None = None
+    """images: the size they get; a table: its columns, where not every one is to be guessed."""
     splits: Splits = Splits()
     metadata: Metadata = Field(default_factory=dict)
 

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, TypeAlias
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Discriminator,
+    Field,
+    JsonValue,
+    StringConstraints,
+    Tag,
+    field_validator,
+    model_validator,
+)
 
 from stillhouse.spec.base import Auto, Frozen, Int, Metadata, Name, Number, later, not_available
-from stillhouse.spec.network import InputSpec, NetworkSpec
-from stillhouse.spec.objective import Labels, ObjectiveTerm, SoftTargets
+from stillhouse.spec.input import AnyInput
+from stillhouse.spec.network import BlobRef, NetworkSpec, Shrink, UriRef
+from stillhouse.spec.objective import (
+    Labels,
+    LayersChoice,
+    ObjectiveTerm,
+    Patterns,
+    Ratio,
+    SoftTargets,
+    VirtualTeacher,
+)
 from stillhouse.spec.training import TrainingSpec
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece", "brier")
@@ -16,21 +34,81 @@ MINIMISED = frozenset({"loss", "ece", "brier"})
 Seed = Annotated[Int, Field(ge=0, lt=2**31)]
 
 
-def _teacher_ref(value: Any) -> Any:
-    if isinstance(value, dict):
-        for key in ("self", "train"):
-            if key in value:
-                raise not_available(f"a teacher by '{key}'", "name a teacher by 'id'")
-    return value
+Id = Annotated[str, Field(pattern=r"^tch_[0-9a-z]{26}$")]
+Teachers = Literal["probabilities", "logits"]
+DatasetId = Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
+ClassName = Annotated[str, Field(min_length=1, max_length=256)]
+
+
+class Expect(Frozen):
+    """What the teacher is known to reach; another figure means another set-up."""
+
+    validation_accuracy: Annotated[Number, Field(ge=0, le=1)]
+    tolerance: Annotated[Number, Field(ge=0, le=1)] = 0.02
+
+
+class Assistant(Frozen):
+    """A network between teacher and student: taught by the one, it teaches the other."""
+
+    network: NetworkSpec
 
 
 class TeacherRef(Frozen):
     """A teacher of the job."""
 
-    id: Annotated[str, Field(pattern=r"^tch_[0-9a-z]{26}$")]
+    id: Id
     weight: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
-    class_map: Annotated[None, later("class_map", None)] = None
-    expect: Annotated[None, later("expect", None)] = None
+    """Among several teachers; the weights are scaled to a sum of 1."""
+    class_map: Annotated[dict[ClassName, ClassName], Field(max_length=100_000)] | None = None
+    """The dataset's class -> the teacher's, where their names differ."""
+    expect: Expect | None = None
+    assistant: Assistant | None = None
+    """A chain: trained first by this job's objective, it is the student's teacher then."""
+
+
+class SelfRounds(Frozen):
+    """How often a student of the same network learns from the one before."""
+
+    rounds: Annotated[Int, Field(ge=1, le=20)] = 1
+    """At most; it ends at the first round that isn't better on validation."""
+
+
+class SelfTeacher(Frozen):
+    """Born-again networks: the student itself, trained with labels, is the first teacher."""
+
+    self: SelfRounds
+
+
+class TrainedTeacherNetwork(Frozen):
+    """A teacher that the service trains with this job's dataset and labels."""
+
+    network: NetworkSpec
+    training: TrainingSpec = TrainingSpec()
+    seed: Seed = 0
+    cross_fit: Annotated[None, later("cross_fit", None)] = None
+
+
+class TrainedTeacher(Frozen):
+    """A teacher to be trained first. It gets an id of its own, and can be used again."""
+
+    train: TrainedTeacherNetwork
+    weight: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
+    expect: Expect | None = None
+
+
+def _kind_of_teacher(value: Any) -> str:
+    for key in ("self", "train"):
+        if key in value if isinstance(value, dict) else hasattr(value, key):
+            return key
+    return "id"
+
+
+AnyTeacher: TypeAlias = Annotated[
+    Annotated[TeacherRef, Tag("id")]
+    | Annotated[SelfTeacher, Tag("self")]
+    | Annotated[TrainedTeacher, Tag("train")],
+    Discriminator(_kind_of_teacher),
+]
 
 
 class RandomInit(Frozen):
@@ -39,27 +117,49 @@ class RandomInit(Frozen):
     kind: Literal["random"] = "random"
 
 
-def _init(value: Any) -> Any:
-    if isinstance(value, dict) and value.get("kind") in ("from_teacher", "given"):
-        raise not_available(f"init '{value['kind']}'", "take 'random'")
-    return value
+class TeacherInit(Frozen):
+    """The first teacher's selected weights, divided by a ratio (see docs/article.md)."""
+
+    kind: Literal["from_teacher"]
+    ratio: Ratio = 1.0
+    """Lambda."""
+    layers: LayersChoice = "first"
+    direction: Literal["shrink", "grow"] = "shrink"
+    """`grow` spreads a small teacher over a larger student; the rest stays random."""
+    statistics: Literal["scale", "estimate"] = "scale"
+    """Of batch normalisation: divided by the ratio, or estimated anew from the train part."""
+    exclude: Patterns = ()
+    """Student tensors (shell patterns) that stay random."""
+    hold: Patterns = ()
+    """Student tensors (shell patterns) that keep their first values to the last bit."""
+
+
+class GivenInit(Frozen):
+    """Weights that the user gives."""
+
+    kind: Literal["given"]
+    weights: BlobRef | UriRef
+
+
+Init = Annotated[RandomInit | TeacherInit | GivenInit, Field(discriminator="kind")]
 
 
 class StudentSpec(Frozen):
-    """A student of the job."""
+    """A student of the job: a network, or the first teacher's made smaller."""
 
     name: Name
-    network: NetworkSpec
-    init: Annotated[RandomInit, BeforeValidator(_init)] = RandomInit()
-    input: InputSpec | None = None
-    """Default: the dataset's size, the first teacher's mean and std."""
+    network: NetworkSpec | None = None
+    shrink: Shrink | None = None
+    init: Init = RandomInit()
+    input: AnyInput | None = None
+    """Default: the dataset's, with the first teacher's mean and std, or its tokenizer."""
 
-    @model_validator(mode="before")
-    @classmethod
-    def _shrink_comes_later(cls, value: Any) -> Any:
-        if isinstance(value, dict) and value.get("shrink") is not None:
-            raise not_available("'shrink'", "name the student's network")
-        return value
+    @model_validator(mode="after")
+    def _one_architecture(self) -> StudentSpec:
+        if (self.network is None) == (self.shrink is None):
+            message = "give either 'network' or 'shrink'"
+            raise ValueError(message)
+        return self
 
 
 class Resources(Frozen):
@@ -84,6 +184,37 @@ def _control(value: Any) -> Any:
     return value
 
 
+Pointer = Annotated[str, StringConstraints(pattern=r"^(/[^/]{1,64}){1,16}$")]
+
+
+class Sweep(Frozen):
+    """The same job with other values: each combination is a variant."""
+
+    kind: Literal["grid", "random"]
+    parameters: Annotated[
+        dict[Pointer, Annotated[tuple[JsonValue, ...], Field(min_length=1, max_length=64)]],
+        Field(min_length=1, max_length=8),
+    ]
+    """JSON pointers into the spec, below objective, training, students or teachers."""
+    samples: Annotated[Int, Field(ge=1, le=256)] | None = None
+    """random: how many combinations are drawn, none twice."""
+    seed: Seed = 0
+
+
+Export = Literal["onnx"]
+
+
+class OnnxExport(Frozen):
+    """ONNX beside the student's own format."""
+
+    kind: Export
+    precision: Literal["fp32"] = "fp32"
+
+
+def _export(value: Any) -> Any:
+    return {"kind": value} if isinstance(value, str) else value
+
+
 def default_objective() -> tuple[Labels | SoftTargets, ...]:
     """Hinton's mixture: soft targets at 0.9, labels at 0.1."""
     return (
@@ -96,12 +227,13 @@ class JobSpec(Frozen):
     """A job. The shortest that works names `teachers`, `dataset` and `students`."""
 
     name: Name | None = None
-    teachers: Annotated[
-        tuple[Annotated[TeacherRef, BeforeValidator(_teacher_ref)], ...],
-        Field(min_length=1, max_length=1),
-    ]
-    dataset: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
-    transfer: Annotated[tuple[()], later("transfer", [])] = ()
+    teachers: Annotated[tuple[AnyTeacher, ...], Field(max_length=8)]
+    """None at all only where no term needs one (`virtual_teacher`)."""
+    combine: Teachers = "probabilities"
+    """What of several teachers is averaged."""
+    dataset: DatasetId
+    transfer: Annotated[tuple[DatasetId, ...], Field(max_length=8)] = ()
+    """Unlabelled sets that are trained on as well; terms that need labels skip their rows."""
     students: Annotated[tuple[StudentSpec, ...], Field(min_length=1, max_length=32)]
     objective: Annotated[tuple[ObjectiveTerm, ...], Field(min_length=1, max_length=8)] = Field(
         default_factory=default_objective
@@ -116,21 +248,16 @@ class JobSpec(Frozen):
     ) = 1
     """n stands for 0 … n-1."""
     select: str = "validation_accuracy"
-    sweep: Annotated[None, later("sweep", None)] = None
+    sweep: Sweep | None = None
     budget: Annotated[None, later("budget", None)] = None
-    exports: Annotated[tuple[()], later("exports", [])] = ()
+    exports: Annotated[
+        tuple[Annotated[OnnxExport, BeforeValidator(_export)], ...], Field(max_length=1)
+    ] = ()
     resources: Resources = Resources()
     limits: Limits = Limits()
     priority: Annotated[Int, Field(ge=-100, le=100)] = 0
     metadata: Metadata = Field(default_factory=dict)
     webhook: Annotated[None, later("webhook", None)] = None
-
-    @field_validator("teachers", mode="before")
-    @classmethod
-    def _several_teachers_come_later(cls, value: Any) -> Any:
-        if isinstance(value, list | tuple) and len(value) > 1:
-            raise not_available("more than one teacher", "name one")
-        return value
 
     @field_validator("select")
     @classmethod
@@ -158,6 +285,18 @@ class JobSpec(Frozen):
             raise ValueError(message)
         return self
 
+    @model_validator(mode="after")
+    def _teachers_suit_the_objective(self) -> JobSpec:
+        alone = [t for t in self.teachers if isinstance(t, SelfTeacher)]
+        if alone and len(self.teachers) > 1:
+            message = "a 'self' teacher stands alone"
+            raise ValueError(message)
+        imagined = any(isinstance(term, VirtualTeacher) for term in self.objective)
+        if not self.teachers and type(self) is JobSpec and not imagined:
+            message = "name a teacher, or take the objective 'virtual_teacher'"
+            raise ValueError(message)
+        return self
+
     @property
     def seed_list(self) -> tuple[int, ...]:
         """The seeds, one by one."""
@@ -177,7 +316,7 @@ class JobSpec(Frozen):
 class ResolvedJob(JobSpec):
     """A job with nothing left to choose; one that trains a teacher has no teachers itself."""
 
-    teachers: tuple[TeacherRef, ...] = ()
+    teachers: tuple[TeacherRef | SelfTeacher, ...] = ()
 
     @property
     def arms(self) -> tuple[str, ...]:
@@ -186,6 +325,6 @@ class ResolvedJob(JobSpec):
 
 
 __all__ = [
-    "METRICS", "MINIMISED", "Auto", "JobSpec", "Limits", "ResolvedJob", "Resources", "StudentSpec",
-    "TeacherRef",
+    "METRICS", "MINIMISED", "Auto", "JobSpec", "Limits", "OnnxExport", "ResolvedJob", "Resources",
+    "SelfTeacher", "StudentSpec", "Sweep", "TeacherRef", "TrainedTeacher",
 ]  # fmt: skip

@@ -1,55 +1,50 @@
-"""Networks, their input and their weights."""
+"""Networks and their weights."""
 
 from __future__ import annotations
 
+import re
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, JsonValue, StringConstraints, model_validator
+from pydantic import BeforeValidator, Field, JsonValue, StringConstraints
 
-from stillhouse.spec.base import Frozen, Int, Number, Sha256, not_available
-
-Pixels = Annotated[Int, Field(ge=1, le=4096)]
-Interpolation = Literal["nearest", "bilinear", "bicubic"]
-
-
-class InputSpec(Frozen):
-    """What a network is fed: pixels in [0, 1], less `mean`, divided by `std`."""
-
-    size: tuple[Pixels, Pixels]
-    """Height, width."""
-    channels: Literal["gray", "rgb"] = "rgb"
-    mean: tuple[Number, ...] | None = None
-    """A value per channel, or one for all; in units of the [0, 1] scale."""
-    std: tuple[Annotated[Number, Field(gt=0)], ...] | None = None
-    interpolation: Interpolation = "bilinear"
-
-    @model_validator(mode="after")
-    def _statistics_fit_the_channels(self) -> InputSpec:
-        allowed = {1, self.channel_count}
-        for name, values in (("mean", self.mean), ("std", self.std)):
-            if values is not None and len(values) not in allowed:
-                message = f"{name} has {len(values)} values for {self.channel_count} channel(s)"
-                raise ValueError(message)
-        return self
-
-    @property
-    def channel_count(self) -> int:
-        """1 for gray, 3 for rgb."""
-        return 1 if self.channels == "gray" else 3
+from stillhouse.spec.base import Frozen, Number, Sha256, not_available
 
 
 def _family(value: Any) -> Any:
-    if value in ("transformers", "outputs", "onnx"):
-        raise not_available(f"the family '{value}'", "take 'timm' or 'builtin'")
+    if value == "onnx":
+        raise not_available("the family 'onnx'", "take 'timm', 'transformers' or 'builtin'")
     return value
 
 
 class NetworkSpec(Frozen):
-    """An architecture by family and name; `options` go to its constructor."""
+    """An architecture by family and name; `options` go to its constructor.
 
-    family: Annotated[Literal["timm", "builtin"], BeforeValidator(_family)]
+    For `transformers` the name is a model type of its configurations ("bert", "distilbert").
+    """
+
+    family: Annotated[Literal["timm", "transformers", "builtin"], BeforeValidator(_family)]
     name: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]
     options: Annotated[dict[str, JsonValue], Field(max_length=64)] = Field(default_factory=dict)
+
+
+Share = Annotated[Number, Field(gt=0, lt=1)]
+
+
+class Shrink(Frozen):
+    """A student by its teacher's architecture, made smaller. Exactly one way."""
+
+    width: Share | None = None
+    """Channels, heads and hidden widths that are kept, as a share."""
+    depth: Share | None = None
+    """Blocks of each stage that are kept, as a share; at least one."""
+    parameters: Share | None = None
+    """The share of the teacher's parameters to reach, by width."""
+
+    def model_post_init(self, _context: Any, /) -> None:
+        """Raise `ValueError` unless one way is named."""
+        if sum(value is not None for value in (self.width, self.depth, self.parameters)) != 1:
+            message = "shrink takes one of 'width', 'depth' and 'parameters'"
+            raise ValueError(message)
 
 
 class BlobRef(Frozen):
@@ -58,22 +53,35 @@ class BlobRef(Frozen):
     blob: Sha256
 
 
+_HUB = re.compile(
+    r"^hf://(?:datasets/)?[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*(?:@[\w./-]+)?(?:/.+)?$"
+)
+
+
 def _uri(value: Any) -> Any:
     if isinstance(value, str):
-        for scheme in ("hf://", "s3://", "https://", "http://"):
+        for scheme in ("s3://", "https://", "http://"):
             if value.startswith(scheme):
                 raise not_available(f"'{scheme}'", "upload a blob, or name a file:// path")
+        if value.startswith("hf://") and not _HUB.match(value):
+            message = "a Hub reference is hf://org/name, hf://org/name@revision, or with a /path"
+            raise ValueError(message)
     return value
 
 
 class UriRef(Frozen):
-    """A file below one of the service's allowed roots."""
+    """A file below one of the service's allowed roots, or a repository of the Hub."""
 
     uri: Annotated[
         str,
         BeforeValidator(_uri),
-        StringConstraints(pattern=r"^file:///[^\x00]*$", max_length=4096),
+        StringConstraints(pattern=r"^(?:file:///|hf://)[^\x00]*$", max_length=4096),
     ]
+
+    @property
+    def is_hub(self) -> bool:
+        """Whether it names a repository of the Hub."""
+        return self.uri.startswith("hf://")
 
 
 FileName = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$")]

@@ -6,8 +6,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from stillhouse.spec.base import ClassNames, Frozen, Metadata, Name, later
-from stillhouse.spec.network import BlobRef, FilesRef, InputSpec, NetworkSpec, UriRef
+from stillhouse.spec.base import ClassNames, Frozen, Metadata, Name, Sha256
+from stillhouse.spec.input import AnyInput
+from stillhouse.spec.network import BlobRef, FilesRef, NetworkSpec, UriRef
 from stillhouse.spec.training import TrainingSpec
 
 Part = Literal["train", "validation", "test"]
@@ -31,6 +32,24 @@ class TrainHere(Frozen):
     seed: Annotated[int, Field(ge=0, lt=2**31)] = 0
 
 
+class Outputs(Frozen):
+    """What a teacher says of a dataset's rows: all that is known of a black box.
+
+    The blob is an npz: `outputs` (rows, classes), or (rows,) for labels, and, if the dataset has
+    ids, `ids` (rows,); without them the rows are in source order.
+    """
+
+    dataset: Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
+    blob: Sha256
+    kind: Literal["logits", "probabilities", "labels"]
+
+
+class OutputsFamily(Frozen):
+    """The network of a teacher that is known by its outputs alone."""
+
+    family: Literal["outputs"]
+
+
 def _weights(value: Any) -> Any:
     if isinstance(value, dict):
         kinds = [key for key in ("blob", "uri", "files") if key in value]
@@ -44,20 +63,23 @@ class TeacherSpec(Frozen):
     """A teacher to be taken in: from bytes, from a Hub folder, or trained here."""
 
     name: Name
-    network: NetworkSpec | None = None
+    network: NetworkSpec | OutputsFamily | None = None
     """Required, unless `weights.files` brings a config.json that says it."""
     weights: Annotated[BlobRef | UriRef | FilesRef, BeforeValidator(_weights)] | None = None
-    input: InputSpec | None = None
+    input: AnyInput | None = None
     classes: ClassNames | None = None
     trained_on: TrainedOn = "unknown"
     train: TrainHere | None = None
-    outputs: Annotated[None, later("outputs", None)] = None
+    outputs: Outputs | None = None
     metadata: Metadata = Field(default_factory=dict)
 
     @model_validator(mode="after")
     def _weights_come_from_somewhere(self) -> TeacherSpec:
-        if (self.weights is None) == (self.train is None):
-            message = "give either 'weights' or 'train'"
+        if sum(source is not None for source in (self.weights, self.train, self.outputs)) != 1:
+            message = "give one of 'weights', 'train' and 'outputs'"
+            raise ValueError(message)
+        if (self.outputs is None) == isinstance(self.network, OutputsFamily):
+            message = "'outputs' and the family 'outputs' belong together"
             raise ValueError(message)
         if self.network is None and not isinstance(self.weights, FilesRef | UriRef):
             message = "'network' is required: the bytes alone don't say the architecture"

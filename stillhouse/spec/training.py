@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field
+from pydantic import Field
 
-from stillhouse.spec.base import Auto, Frozen, Int, Number, later, not_available
+from stillhouse.spec.base import Auto, Frozen, Int, Number
 
 LearningRate = Annotated[Number, Field(gt=0, le=100)]
 Decay = Annotated[Number, Field(ge=0, le=10)]
@@ -34,7 +34,17 @@ class AdamW(Frozen):
     weight_decay: Decay = 0.05
 
 
-Optimizer = Annotated[Sgd | AdamW, Field(discriminator="kind")]
+class Muon(Frozen):
+    """Muon for matrices and convolutions, AdamW for the rest (Jordan et al. 2024)."""
+
+    kind: Literal["muon"]
+    lr: LearningRate | Auto = "auto"
+    """Of the orthogonalised updates."""
+    momentum: Annotated[Number, Field(ge=0, lt=1)] = 0.95
+    weight_decay: Decay = 0.01
+
+
+Optimizer = Annotated[Sgd | AdamW | Muon, Field(discriminator="kind")]
 
 
 class Schedule(Frozen):
@@ -59,17 +69,39 @@ class Flip(Frozen):
     kind: Literal["flip"]
 
 
-def _later_augment(value: Any) -> Any:
-    kind = value.get("kind") if isinstance(value, dict) else None
-    if kind in ("mixup", "cutmix"):
-        raise not_available(f"the augmentation '{kind}'", "take 'crop' or 'flip'")
-    return value
+class Mixup(Frozen):
+    """Blend two items and their labels (Zhang et al. 2018); the teacher sees the blend."""
+
+    kind: Literal["mixup"]
+    alpha: Annotated[Number, Field(gt=0, le=100)] = 0.2
+    """Of the Beta(alpha, alpha) that the share is drawn from."""
 
 
-Augment = Annotated[
-    Annotated[Crop | Flip, Field(discriminator="kind")], BeforeValidator(_later_augment)
-]
+class CutMix(Frozen):
+    """Paste a box of another item in, and blend the labels by its area (Yun et al. 2019)."""
+
+    kind: Literal["cutmix"]
+    alpha: Annotated[Number, Field(gt=0, le=100)] = 1.0
+
+
+Augment = Annotated[Crop | Flip | Mixup | CutMix, Field(discriminator="kind")]
 Views = Annotated[Int, Field(ge=1, le=10_000)] | Literal["auto", "fresh"]
+
+
+class Ema(Frozen):
+    """An exponential moving average of the weights is validated and served in their place."""
+
+    decay: Annotated[Number, Field(gt=0, lt=1)] = 0.999
+    """Per step; early steps use min(decay, (1 + step) / (10 + step))."""
+
+
+class EarlyStopping(Frozen):
+    """End when the selected metric stands still on validation."""
+
+    patience: Annotated[Int, Field(ge=1, le=10_000)] = 5
+    """Epochs without a better one."""
+    min_delta: Annotated[Number, Field(ge=0, le=1e6)] = 0.0
+    """What counts as better, in the metric's unit."""
 
 
 class TrainingSpec(Frozen):
@@ -88,7 +120,10 @@ class TrainingSpec(Frozen):
     deterministic: bool | Auto = False
     clip_norm: Annotated[Number, Field(gt=0, le=1e6)] | Auto | None = None
     """The gradient's greatest L2 norm; None leaves it alone."""
-
-    accumulate: Annotated[Literal[1], later("accumulate", 1)] = 1
-    ema: Annotated[None, later("ema", None)] = None
-    early_stopping: Annotated[None, later("early_stopping", None)] = None
+    accumulate: Annotated[Int, Field(ge=1, le=1024)] | Auto = 1
+    """Forward passes that a batch is cut into; the step still sees `batch_size` items."""
+    ema: Ema | Auto | None = None
+    early_stopping: EarlyStopping | Auto | None = None
+    balance: bool = False
+    """Scale the terms once, so that each begins with a gradient as large as the first one's
+    times its weight."""

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from sklearn.datasets import load_digits
 
 from stillhouse.client import Client
-from stillhouse.spec import NetworkSpec
+from stillhouse.spec import InputSpec, NetworkSpec
 from tests import servers
 from tests.compose.stack import Elsewhere
 from tests.servers import Service
@@ -109,7 +109,7 @@ def write_material(folder: Path, pixels: NDArray[np.uint8], labels: NDArray[np.i
     """Make digits.npz and teacher.pt in a folder."""
     np.savez(folder / "digits.npz", x=pixels, y=labels)
     torch.manual_seed(7)
-    teacher = networks.build(TEACHER, classes=10, channels=1, size=(8, 8))
+    teacher = networks.build(TEACHER, classes=10, fed=InputSpec(size=(8, 8), channels="gray"))
     _train(teacher, pixels, labels)
     torch.save({"state_dict": teacher.state_dict()}, folder / "teacher.pt")
     return folder

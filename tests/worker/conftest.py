@@ -14,8 +14,8 @@ from sklearn.datasets import load_digits
 
 from stillhouse.spec import InputSpec, NetworkSpec, ResolvedJob
 from worker.engine import networks, objective, recipe, teacher, teacher_outputs
-from worker.engine.course import Course
-from worker.engine.data import feed, images, parts
+from worker.engine.course import Course, labels_of
+from worker.engine.data import feed, parts
 from worker.protocol import Assignment, TeacherFiles
 
 CPU = torch.device("cpu")
@@ -65,7 +65,9 @@ class Lab:
     def teacher(self, network: dict[str, Any] = MLP, **changes: Any) -> TeacherFiles:
         torch.manual_seed(1)
         built = networks.build(
-            NetworkSpec.model_validate(network), classes=10, channels=1, size=(8, 8)
+            NetworkSpec.model_validate(network),
+            classes=10,
+            fed=InputSpec(size=(8, 8), channels="gray"),
         )
         weights = self.folder / "teacher.safetensors"
         safetensors.torch.save_file(built.state_dict(), weights)
@@ -77,6 +79,8 @@ class Lab:
             "class_order": None,
             "trained_on": "unknown",
             "weights": str(weights),
+            "outputs": None,
+            "outputs_kind": None,
             "bytes": weights.stat().st_size,
         }
         return cast("TeacherFiles", files | changes)
@@ -105,6 +109,7 @@ class Lab:
             "spec": self.spec(),
             "student": "small" if kind == "train" else None,
             "arm": "distilled" if kind == "train" else None,
+            "variant": None,
             "seed": 0 if kind == "train" else None,
             "teachers": [self.teacher()],
             "dataset": {
@@ -113,6 +118,8 @@ class Lab:
                 "fingerprint": "f" * 64,
                 "parts": self.parts(),
             },
+            "transfer": [],
+            "files": {},
             "students": [],
             "prepared": None,
             "missing": [],
@@ -131,18 +138,20 @@ class Lab:
         chosen = recipe.of_job(spec)
         terms = objective.for_arm(spec.objective, arm)
         found = {name: parts.open_part(path) for name, path in self.parts().items()}
-        source = images.place(found["train"], device=CPU)
+        fed = feed.make(InputSpec.model_validate(INPUT), device=CPU)
+        source = fed.place(found["train"], device=CPU)
         outputs = None
         if objective.needs_teacher(terms):
             loaded = teacher.load(self.teacher(), classes=10, device=CPU)
             outputs = teacher_outputs.begin(loaded, source, recipe=chosen, classes=10)
         return Course(
             recipe=chosen,
-            objective=terms,
+            terms=terms,
             seed=seed,
-            images=source,
+            source=source,
+            labels=labels_of(source),
             validation=found["validation"],
-            feed=feed.make(InputSpec.model_validate(INPUT), device=CPU),
+            feed=fed,
             teacher=outputs,
         )
 

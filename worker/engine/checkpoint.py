@@ -19,8 +19,8 @@ from worker.engine import seal
 from worker.engine.state import Epoch, State
 from worker.protocol import File
 
-FORMAT = 1
-_NETWORK, _OPTIMIZER, _BEST = "network/", "optimizer/", "best/"
+FORMAT = 2
+_NETWORK, _OBJECTIVE, _OPTIMIZER, _BEST = "network/", "objective/", "optimizer/", "best/"
 _COUNTERS = ("epoch", "batch", "step", "seen", "best_epoch", "train_seconds")
 
 
@@ -91,6 +91,8 @@ def _tensors(state: State) -> dict[str, Tensor]:
     found: dict[str, Tensor] = {}
     for name, tensor in state.network.state_dict().items():
         found[_NETWORK + name] = tensor
+    for name, tensor in state.objective.state_dict().items():
+        found[_OBJECTIVE + name] = tensor
     for place, values in state.optimizer.state_dict()["state"].items():
         for name, value in values.items():
             if isinstance(value, Tensor):
@@ -103,6 +105,7 @@ def _tensors(state: State) -> dict[str, Tensor]:
 
 def _restore(state: State, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
     state.network.load_state_dict(_under(_NETWORK, tensors))
+    state.objective.load_state_dict(_under(_OBJECTIVE, tensors))
     moments: dict[int, dict[str, Tensor]] = {}
     for name, tensor in _under(_OPTIMIZER, tensors).items():
         place, _, kind = name.partition("/")

@@ -6,16 +6,18 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import timm
 import torch
+from torch import Tensor
 
 from stillhouse.spec import ResolvedJob, StudentSpec
 from worker.engine import material, objective, recipe, teacher, teacher_outputs
-from worker.engine.data import feed, images, order
+from worker.engine.data import feed, order
 from worker.engine.data.feed import Feed
-from worker.engine.data.images import Images
 from worker.engine.data.parts import Part
-from worker.engine.objective import Objective
+from worker.engine.data.source import Source
+from worker.engine.objective import Terms
 from worker.engine.recipe import Recipe
 from worker.engine.teacher_outputs import TeacherOutputs
 from worker.protocol import Assignment
@@ -26,11 +28,13 @@ class Course:
     """All that a step is a function of, beside the state."""
 
     recipe: Recipe
-    objective: Objective
+    terms: Terms
     """Of the run's arm (see `objective.for_arm`)."""
     seed: int
-    images: Images
+    source: Source
     """Of the train part."""
+    labels: Tensor
+    """(rows of the source,) int64 on the device; -1 where a row has none."""
     validation: Part
     feed: Feed
     teacher: TeacherOutputs | None
@@ -39,7 +43,7 @@ class Course:
     @property
     def batches(self) -> list[tuple[int, int]]:
         """Start and stop of an epoch's batches, in its order."""
-        return order.bounds(len(self.images.part), batch_size=self.recipe.batch_size)
+        return order.bounds(len(self.source), batch_size=self.recipe.batch_size)
 
     @property
     def steps(self) -> int:
@@ -57,20 +61,29 @@ def of_run(assignment: Assignment, spec: ResolvedJob, student: StudentSpec, *, s
     chosen = recipe.of_job(spec)
     terms = objective.for_arm(spec.objective, assignment["arm"] or objective.NO_TEACHER)
     found = material.take(assignment["dataset"], recipe=chosen)
-    source = images.place(found["train"], device=place)
+    fed = feed.make(recipe.fed(student), device=place, files=assignment["files"])
+    source = fed.place(found["train"], device=place)
     outputs = None
     if objective.needs_teacher(terms):
-        loaded = teacher.load(assignment["teachers"][0], classes=classes, device=place)
+        loaded = teacher.load(
+            assignment["teachers"][0], classes=classes, device=place, inputs=assignment["files"]
+        )
         outputs = teacher_outputs.begin(loaded, source, recipe=chosen, classes=classes)
     return Course(
         recipe=chosen,
-        objective=terms,
+        terms=terms,
         seed=seed,
-        images=source,
+        source=source,
+        labels=labels_of(source),
         validation=found["validation"],
-        feed=feed.make(recipe.fed(student), device=place),
+        feed=fed,
         teacher=outputs,
     )
+
+
+def labels_of(source: Source) -> Tensor:
+    """A source's labels on its device, (rows,) int64."""
+    return torch.from_numpy(np.array(source.part.labels)).to(source.device)
 
 
 def configuration(
@@ -89,6 +102,7 @@ def configuration(
         "select": job["select"],
         "student": student.model_dump(mode="json"),
         "arm": assignment["arm"],
+        "variant": assignment["variant"],
         "seed": assignment["seed"],
         "dataset": assignment["dataset"]["fingerprint"],
         "classes": assignment["dataset"]["classes"],

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import assert_never
 
-from torch import Tensor
+from torch import Tensor, nn
 
 from stillhouse.errors import InputRejected
 from stillhouse.spec import Labels, ObjectiveTerm, SoftTargets
+from worker.engine.batch import Batch
 from worker.engine.losses import labels as labels_loss
 from worker.engine.losses import soft_targets
 
 NO_TEACHER = "no_teacher"
-Objective = tuple[ObjectiveTerm, ...]
+Terms = tuple[ObjectiveTerm, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,7 +26,7 @@ class Loss:
     """`loss.<kind>` -> its weighted part of the total, detached; they add up to it."""
 
 
-def for_arm(terms: Objective, arm: str) -> Objective:
+def for_arm(terms: Terms, arm: str) -> Terms:
     """What an arm is trained to do.
 
     The control without a teacher learns from labels at weight 1, whatever their weight in the
@@ -39,12 +39,12 @@ def for_arm(terms: Objective, arm: str) -> Objective:
     return tuple(term for term in terms if term.weight > 0)
 
 
-def needs_teacher(terms: Objective) -> bool:
+def needs_teacher(terms: Terms) -> bool:
     """Whether any term looks at the teacher's outputs."""
     return any(isinstance(term, SoftTargets) for term in terms)
 
 
-def check(terms: Objective, *, classes: int) -> None:
+def check(terms: Terms, *, classes: int) -> None:
     """Refuse terms that can't work with so many classes.
 
     Args:
@@ -64,40 +64,47 @@ def check(terms: Objective, *, classes: int) -> None:
             )
 
 
-def compute(terms: Objective, student: Tensor, *, labels: Tensor, teacher: Tensor | None) -> Loss:
-    """The weighted sum of the terms.
+class Objective(nn.Module):
+    """The weighted sum of an arm's terms, with what the terms learn themselves.
 
-    Args:
-        terms: At least one, of weight above 0 (see `for_arm`).
-        student: Logits (batch, classes).
-        labels: (batch,) int64.
-        teacher: Logits (batch, classes), or None where no term needs them.
-
-    Returns:
-        The total and its shares.
+    Projectors and memory banks are modules and buffers of this one: they train with the student,
+    are kept in its checkpoints, and are no part of what is served.
     """
-    shares: dict[str, Tensor] = {}
-    for term in terms:
-        value = term.weight * _term(term, student, labels=labels, teacher=teacher)
-        name = f"loss.{term.kind}"
-        shares[name] = shares[name] + value if name in shares else value
-    total = next(iter(shares.values()))
-    for share in list(shares.values())[1:]:
-        total = total + share
-    return Loss(total=total, shares={name: share.detach() for name, share in shares.items()})
+
+    student_layers: tuple[str, ...] = ()
+    """What must be captured of the student."""
+
+    def __init__(self, terms: Terms) -> None:
+        super().__init__()
+        self.terms = terms
+
+    def forward(self, batch: Batch) -> Loss:
+        """The total and its shares."""
+        shares: dict[str, Tensor] = {}
+        for term in self.terms:
+            value = term.weight * _term(term, batch)
+            name = f"loss.{term.kind}"
+            shares[name] = shares[name] + value if name in shares else value
+        total = next(iter(shares.values()))
+        for share in list(shares.values())[1:]:
+            total = total + share
+        return Loss(total=total, shares={name: share.detach() for name, share in shares.items()})
 
 
-def _term(
-    term: ObjectiveTerm, student: Tensor, *, labels: Tensor, teacher: Tensor | None
-) -> Tensor:
+def _term(term: ObjectiveTerm, batch: Batch) -> Tensor:
     match term:
         case Labels():
-            return labels_loss.loss(student, labels, label_smoothing=term.label_smoothing)
+            return labels_loss.loss(
+                batch.logits, batch.shown.labels, label_smoothing=term.label_smoothing
+            )
         case SoftTargets():
-            if teacher is None:
+            if batch.teacher is None:
                 raise ValueError("soft_targets needs the teacher's outputs")
             return soft_targets.loss(
-                student, teacher, temperature=term.temperature, standardize=term.standardize
+                batch.logits,
+                batch.teacher.logits,
+                temperature=term.temperature,
+                standardize=term.standardize,
             )
         case _:
-            assert_never(term)
+            raise NotImplementedError(term.kind)

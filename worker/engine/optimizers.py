@@ -7,16 +7,16 @@ from typing import assert_never
 import torch
 from torch import nn
 
-from stillhouse.spec import AdamW, Sgd
+from stillhouse.spec import AdamW, Muon, Sgd
 
 
-def make(spec: Sgd | AdamW, network: nn.Module) -> torch.optim.Optimizer:
-    """An optimizer of all of a network's parameters.
+def make(spec: Sgd | AdamW | Muon, *modules: nn.Module) -> torch.optim.Optimizer:
+    """An optimizer of all parameters of a network, and of the objective that it learns by.
 
     Weight decay applies to every parameter, biases and normalisation's affine included, as in
     the CRD benchmark. The learning rate is set at each step (see `schedule`).
     """
-    parameters = [p for p in network.parameters() if p.requires_grad]
+    parameters = [p for module in modules for p in module.parameters() if p.requires_grad]
     # Fused updates are one kernel for all parameters, on a CPU as well.
     match spec:
         case Sgd():
@@ -32,5 +32,7 @@ def make(spec: Sgd | AdamW, network: nn.Module) -> torch.optim.Optimizer:
             return torch.optim.AdamW(
                 parameters, lr=0.0, betas=spec.betas, weight_decay=spec.weight_decay, fused=True
             )
+        case Muon():
+            raise NotImplementedError
         case _:
             assert_never(spec)

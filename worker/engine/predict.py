@@ -7,7 +7,6 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
-from worker.engine.data import images
 from worker.engine.data.feed import Feed
 from worker.engine.data.parts import Part
 
@@ -37,7 +36,7 @@ def logits(
         (rows, classes) float32 on the CPU, in row order.
     """
     network.eval()
-    source = images.place(part, device=device)
+    source = feed.place(part, device=device)
     outputs: list[Tensor] = []
     with torch.inference_mode():
         for start in range(0, len(part), batch_size):

@@ -42,6 +42,7 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
         parts=material.take(assignment["dataset"], recipe=chosen),
         classes=len(assignment["dataset"]["classes"]),
         device=torch.device(assignment["device"]),
+        files=assignment["files"],
         pulse=_pulse(say, steps=len(spec.students) + len(assignment["teachers"])),
     )
     objective.check(spec.objective, classes=bench.classes)
@@ -71,7 +72,11 @@ def _measure_teachers(bench: Bench, assignment: Assignment) -> tuple[dict[str, A
     forwards = 0
     for place, files in enumerate(assignment["teachers"]):
         loaded = teacher.load(
-            files, classes=bench.classes, device=bench.device, field=f"teachers.{place}"
+            files,
+            classes=bench.classes,
+            device=bench.device,
+            inputs=bench.files,
+            field=f"teachers.{place}",
         )
         figures, items = (
             trial.of_teacher(bench, loaded)

@@ -7,8 +7,10 @@ from typing import Literal, TypeVar
 
 from stillhouse.spec import (
     AdamW,
+    AnyInput,
     Augment,
-    InputSpec,
+    Muon,
+    NetworkSpec,
     ResolvedJob,
     Schedule,
     Sgd,
@@ -25,7 +27,7 @@ class Recipe:
 
     epochs: int
     batch_size: int
-    optimizer: Sgd | AdamW
+    optimizer: Sgd | AdamW | Muon
     lr: float
     """The peak; the schedule gives each step its share of it."""
     schedule: Schedule
@@ -71,7 +73,7 @@ def of_job(spec: ResolvedJob) -> Recipe:
     )
 
 
-def fed(student: StudentSpec) -> InputSpec:
+def fed(student: StudentSpec) -> AnyInput:
     """What a student of a resolved job is fed.
 
     Args:
@@ -86,6 +88,23 @@ def fed(student: StudentSpec) -> InputSpec:
     if student.input is None:
         raise ValueError(f"the resolved job gives the student '{student.name}' no input")
     return student.input
+
+
+def network(student: StudentSpec) -> NetworkSpec:
+    """A student's architecture.
+
+    Args:
+        student: The student.
+
+    Returns:
+        Its network.
+
+    Raises:
+        ValueError: It has none; the prepare run makes one of `shrink`.
+    """
+    if student.network is None:
+        raise ValueError(f"the network of the student '{student.name}' isn't known yet")
+    return student.network
 
 
 def _settled(value: _Value | Literal["auto"]) -> _Value:

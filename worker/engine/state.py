@@ -9,6 +9,7 @@ from torch import Tensor, nn
 
 from stillhouse.errors import RunFailed
 from worker.engine import optimizers
+from worker.engine.objective import Objective
 from worker.engine.recipe import Recipe
 
 
@@ -29,6 +30,8 @@ class State:
     """Where a run stands: all that it needs to go on, and all that a checkpoint holds."""
 
     network: nn.Module
+    objective: Objective
+    """With what its terms have learned."""
     optimizer: torch.optim.Optimizer
     epoch: int = 0
     """The epoch under way."""
@@ -45,9 +48,10 @@ class State:
     train_seconds: float = 0.0
 
 
-def begin(network: nn.Module, *, recipe: Recipe) -> State:
-    """A run's state before its first step; `network` is already on its device."""
-    return State(network=network, optimizer=optimizers.make(recipe.optimizer, network))
+def begin(network: nn.Module, objective: Objective, *, recipe: Recipe) -> State:
+    """A run's state before its first step; both are already on their device."""
+    optimizer = optimizers.make(recipe.optimizer, network, objective)
+    return State(network=network, objective=objective, optimizer=optimizer)
 
 
 def check_finite(state: State) -> None:

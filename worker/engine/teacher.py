@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
 import safetensors.torch
 import torch
+from pydantic import TypeAdapter
 from torch import Tensor, nn
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import InputSpec, NetworkSpec
+from stillhouse.spec import AnyInput, NetworkSpec
 from worker.engine import networks
 from worker.engine.data import feed
 from worker.engine.data.feed import Feed
 from worker.protocol import TeacherFiles
 
+_INPUT: TypeAdapter[AnyInput] = TypeAdapter(AnyInput)
 _MAX_NAMED = 20
 _COUNTER = ".num_batches_tracked"
 """Batch normalisation's count of steps; old checkpoints lack it, and eval mode doesn't read it."""
@@ -44,11 +47,16 @@ class Teacher:
     network: nn.Module
     """In eval mode, without gradients; outputs (batch, classes) in the dataset's order."""
     feed: Feed
-    input: InputSpec
+    input: AnyInput
 
 
 def load(
-    files: TeacherFiles, *, classes: int, device: torch.device, field: str = "teachers.0"
+    files: TeacherFiles,
+    *,
+    classes: int,
+    device: torch.device,
+    inputs: Mapping[str, str] | None = None,
+    field: str = "teachers.0",
 ) -> Teacher:
     """Build a teacher's network and fill it from its own weights.
 
@@ -58,6 +66,7 @@ def load(
         files: What a run is told of the teacher.
         classes: The dataset's number of classes.
         device: Where it is to compute.
+        inputs: Where tokenizers' files lie, by SHA-256.
         field: Where the teacher stands in the job's specification.
 
     Returns:
@@ -67,7 +76,7 @@ def load(
         InputRejected: `class_count_differs`: it has other outputs than the dataset has classes.
     """
     spec = NetworkSpec.model_validate(files["network"])
-    fed = InputSpec.model_validate(files["input"])
+    fed = _INPUT.validate_python(files["input"])
     outputs = _count_outputs(files, spec, otherwise=classes)
     order = files["class_order"]
     if order is None and outputs != classes:
@@ -77,17 +86,15 @@ def load(
             "name the classes on both sides, or take another teacher.",
             field=field,
         )
-    network = networks.build(
-        spec, classes=outputs, channels=fed.channel_count, size=fed.size, field=f"{field}.network"
-    )
-    _fill(network, Path(files["weights"]), field=field)
+    network = networks.build(spec, classes=outputs, fed=fed, field=f"{field}.network")
+    _fill(network, Path(str(files["weights"])), field=field)
     if order is not None and order != list(range(outputs)):
         network = InClassOrder(network, order)
     network.requires_grad_(requires_grad=False)
     return Teacher(
         id=files["id"],
         network=network.eval().to(device),
-        feed=feed.make(fed, device=device),
+        feed=feed.make(fed, device=device, files=inputs),
         input=fed,
     )
 

@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 import torch
 from torch import Tensor
 
+from worker.engine.batch import Shown, Told
 from worker.engine.data import views
-from worker.engine.data.images import Images
+from worker.engine.data.source import Source
 from worker.engine.recipe import Recipe
 from worker.engine.teacher import Teacher
 
@@ -24,7 +25,8 @@ class TeacherOutputs:
     """One run's view of a teacher."""
 
     teacher: Teacher
-    images: Images
+    source: Source
+    """Of the teacher's own items, in the student's order of rows."""
     recipe: Recipe
     remembers: bool
     forwards: int = 0
@@ -39,24 +41,24 @@ class TeacherOutputs:
         if not self.remembers:
             return
         if view in self._views:
-            self.hits += len(self.images.part)
+            self.hits += len(self.source)
             return
         self._views[view] = self._compute_all(view, pulse=pulse)
 
-    def take(self, index: Tensor, shown: Tensor, *, view: int) -> Tensor:
-        """Logits (batch, classes) for positions `index`, whose images in this view are `shown`."""
+    def take(self, shown: Shown, *, view: int) -> Told:
+        """What the teacher says of a batch in this view."""
         if self.remembers:
-            return self._views[view][index]
-        return self._forward(shown)
+            return Told(self._views[view][shown.index])
+        return Told(self._forward(shown.items))
 
     def _compute_all(self, view: int, *, pulse: Callable[[], None]) -> Tensor:
         outputs: list[Tensor] = []
-        rows = len(self.images.part)
+        rows = len(self.source)
         for start in range(0, rows, _CHUNK):
             stop = min(start + _CHUNK, rows)
-            index = torch.arange(start, stop, device=self.images.device)
+            index = torch.arange(start, stop, device=self.source.device)
             shown = views.apply(
-                self.images.span(start, stop),
+                self.source.span(start, stop),
                 index,
                 augment=self.recipe.augment,
                 seed=self.recipe.view_seed,
@@ -72,9 +74,9 @@ class TeacherOutputs:
             return self.teacher.network(self.teacher.feed(shown)).float()  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
 
 
-def begin(teacher: Teacher, images: Images, *, recipe: Recipe, classes: int) -> TeacherOutputs:
+def begin(teacher: Teacher, source: Source, *, recipe: Recipe, classes: int) -> TeacherOutputs:
     """Decide by the number of views whether outputs are worth remembering, and fit in memory."""
     distinct = views.count(views=recipe.views, epochs=recipe.epochs, augment=recipe.augment)
     returns = isinstance(recipe.views, int) or not recipe.augment
-    fits = len(images.part) * distinct * classes * 4 <= MAX_REMEMBERED_BYTES
-    return TeacherOutputs(teacher=teacher, images=images, recipe=recipe, remembers=returns and fits)
+    fits = len(source) * distinct * classes * 4 <= MAX_REMEMBERED_BYTES
+    return TeacherOutputs(teacher=teacher, source=source, recipe=recipe, remembers=returns and fits)

@@ -18,9 +18,11 @@ from torch import Tensor
 
 from stillhouse.errors import RunFailed
 from stillhouse.spec import MINIMISED
-from worker.engine import device, objective, predict, schedule, seeds
+from worker.engine import device, features, predict, schedule, seeds
+from worker.engine.batch import Batch, Shown
 from worker.engine.course import Course
 from worker.engine.data import order, views
+from worker.engine.objective import Loss
 from worker.engine.proof import metrics
 from worker.engine.state import Epoch, State, check_finite, describe_divergence
 
@@ -78,13 +80,12 @@ def distill(
 
 
 def _run_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> Iterator[Step]:
-    recipe, place = course.recipe, course.images.device
+    recipe = course.recipe
     view = views.number(state.epoch, views=recipe.views, augment=recipe.augment)
     if course.teacher is not None:
         course.teacher.open_view(view, pulse=pulse)
-    shuffled = order.permutation(len(course.images.part), seed=course.seed, epoch=state.epoch)
+    shuffled = order.permutation(len(course.source), seed=course.seed, epoch=state.epoch)
     permutation = torch.from_numpy(shuffled)
-    labels = torch.from_numpy(np.array(course.images.part.labels)).to(place)
     state.network.train()
     batches, steps = course.batches, course.steps
     for start, stop in batches[state.batch :]:
@@ -92,9 +93,7 @@ def _run_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> It
         lr = recipe.lr * schedule.share(
             recipe.schedule, step=state.step, steps=steps, steps_per_epoch=len(batches)
         )
-        loss = _take_step(
-            state, course=course, rows=permutation[start:stop], labels=labels, view=view, lr=lr
-        )
+        loss = _take_step(state, course=course, rows=permutation[start:stop], view=view, lr=lr)
         state.step, state.batch = state.step + 1, state.batch + 1
         state.seen += stop - start
         state.train_seconds += time.perf_counter() - began
@@ -108,31 +107,36 @@ def _run_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> It
         )
 
 
-def _take_step(
-    state: State, *, course: Course, rows: Tensor, labels: Tensor, view: int, lr: float
-) -> objective.Loss:
-    recipe, place = course.recipe, course.images.device
+def _take_step(state: State, *, course: Course, rows: Tensor, view: int, lr: float) -> Loss:
+    recipe, place = course.recipe, course.source.device
     device.seed(seeds.derive(course.seed, "step", state.step), device=place)
-    index = rows.to(place, non_blocking=True)
-    truth = labels[index]
-    shown = views.apply(
-        course.images.take(rows),
-        index,
-        augment=recipe.augment,
-        seed=recipe.view_seed,
-        view=view,
-    )
-    target = course.teacher.take(index, shown, view=view) if course.teacher else None
-    with device.autocast(recipe.precision, device=place, deterministic=recipe.deterministic):
-        logits = state.network(course.feed(shown))
-    loss = objective.compute(course.objective, logits, labels=truth, teacher=target)
+    shown = _show(course, rows, view=view)
+    told = course.teacher.take(shown, view=view) if course.teacher else None
+    with (
+        device.autocast(recipe.precision, device=place, deterministic=recipe.deterministic),
+        features.capture(state.network, state.objective.student_layers) as seen,
+    ):
+        logits = state.network(course.feed(shown.items))
+    loss: Loss = state.objective(Batch(shown, logits, seen, state.network, told))
     if place.type == "cpu" and not math.isfinite(loss.total.item()):
         raise RunFailed("diverged", describe_divergence(state, what="loss"))
     state.optimizer.zero_grad()
     loss.total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     _update(state, lr=lr, clip_norm=recipe.clip_norm)
-    state.correct = state.correct + (logits.detach().argmax(dim=1) == truth).sum()
+    state.correct = state.correct + (logits.detach().argmax(dim=1) == shown.labels).sum()
     return loss
+
+
+def _show(course: Course, rows: Tensor, *, view: int) -> Shown:
+    index = rows.to(course.source.device, non_blocking=True)
+    items = views.apply(
+        course.source.take(rows),
+        index,
+        augment=course.recipe.augment,
+        seed=course.recipe.view_seed,
+        view=view,
+    )
+    return Shown(items, index, course.labels[index])
 
 
 def _update(state: State, *, lr: float, clip_norm: float | None) -> None:
@@ -145,7 +149,7 @@ def _update(state: State, *, lr: float, clip_norm: float | None) -> None:
 
 def _close_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> Epoch:
     began = time.perf_counter()
-    device.synchronize(course.images.device)
+    device.synchronize(course.source.device)
     state.train_seconds += time.perf_counter() - began
     check_finite(state)
     logits = predict.logits(
@@ -153,7 +157,7 @@ def _close_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> 
         course.validation,
         course.feed,
         batch_size=course.recipe.batch_size,
-        device=course.images.device,
+        device=course.source.device,
         each=lambda _: pulse(),
     )
     labels = torch.from_numpy(np.array(course.validation.labels))
@@ -182,7 +186,7 @@ def _is_better(epoch: Epoch, state: State, *, metric: str) -> bool:
 
 
 def _conclude(state: State, *, course: Course) -> Result:
-    items = len(course.images.part) * course.recipe.epochs
+    items = len(course.source) * course.recipe.epochs
     return Result(
         weights=state.best,
         best=state.history[state.best_epoch],

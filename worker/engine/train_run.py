@@ -22,6 +22,7 @@ from worker.engine import checkpoint, course, meter, networks, recipe, train, tr
 from worker.engine import state as states
 from worker.engine.course import Course
 from worker.engine.meter import Meter
+from worker.engine.objective import Objective
 from worker.engine.serving import student_folder
 from worker.engine.state import Epoch, State
 from worker.engine.stop import Say, Stopped
@@ -101,7 +102,9 @@ def _begin(assignment: Assignment, *, say: Say) -> _Run:
         assignment=assignment,
         say=say,
         student=student,
-        state=states.begin(network, recipe=chosen.recipe),
+        state=states.begin(
+            network, Objective(chosen.terms).to(chosen.source.device), recipe=chosen.recipe
+        ),
         course=chosen,
         steps=chosen.steps,
         meter=meter.make(steps=chosen.steps),
@@ -202,11 +205,11 @@ def _finish(run: _Run, result: Result) -> tuple[dict[str, Any], list[tuple[str, 
     written = student_folder.write(
         Path(run.assignment["work"]) / "student",
         run.state.network,
-        spec=run.student.network,
+        spec=recipe.network(run.student),
         input=fed,
         classes=run.assignment["dataset"]["classes"],
     )
-    parameters, macs = networks.measure(run.state.network, fed.channel_count, fed.size)
+    parameters, macs = networks.measure(run.state.network, fed)
     figures = {
         "best_epoch": result.best.epoch,
         "epochs": len(result.history),

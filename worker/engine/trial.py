@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,11 +13,11 @@ import torch
 from torch import nn
 
 from stillhouse.errors import InputRejected, RunFailed
-from stillhouse.spec import InputSpec, StudentSpec
+from stillhouse.spec import AnyInput, StudentSpec
 from worker.engine import device, networks, objective, predict, recipe, seeds, train
 from worker.engine import state as states
-from worker.engine.course import Course
-from worker.engine.data import feed, images
+from worker.engine.course import Course, labels_of
+from worker.engine.data import feed
 from worker.engine.data.parts import Part
 from worker.engine.proof import metrics
 from worker.engine.recipe import Recipe
@@ -42,6 +42,8 @@ class Bench:
     """`train` and `validation`."""
     classes: int
     device: torch.device
+    files: dict[str, str]
+    """Tokenizers' files by SHA-256."""
     pulse: Pulse
 
 
@@ -58,7 +60,7 @@ def of_student(bench: Bench, student: StudentSpec, *, field: str) -> dict[str, A
     """
     fed = recipe.fed(student)
     network = build(student, seed=0, classes=bench.classes, device=bench.device, field=field)
-    parameters, macs = networks.measure(network, fed.channel_count, fed.size)
+    parameters, macs = networks.measure(network, fed)
     size = sum(t.numel() * t.element_size() for t in network.state_dict().values())
     seconds = _time_steps(bench, network, fed, field=field)
     return {"parameters": parameters, "macs": macs, "bytes": size, "step_seconds": seconds}
@@ -71,10 +73,9 @@ def build(
     fed = recipe.fed(student)
     torch.manual_seed(seeds.derive(seed, "weights"))
     network = networks.build(
-        student.network,
+        recipe.network(student),
         classes=classes,
-        channels=fed.channel_count,
-        size=fed.size,
+        fed=fed,
         field=f"{field}.network",
     )
     return network.to(device)
@@ -93,9 +94,7 @@ def of_teacher_speed(bench: Bench, teacher: Teacher) -> tuple[dict[str, Any], in
     """A teacher's costs alone, by one batch after one to warm up, and the items of both."""
     part = bench.parts["train"]
     count = min(_TEACHER_BATCH, len(part))
-    some = replace(
-        part, images=part.images[:count], labels=part.labels[:count], rows=part.rows[:count]
-    )
+    some = part.head(count)
     seconds = 0.0
     for _ in range(2):
         began = time.perf_counter()
@@ -106,9 +105,7 @@ def of_teacher_speed(bench: Bench, teacher: Teacher) -> tuple[dict[str, Any], in
 
 
 def _costs(teacher: Teacher) -> dict[str, Any]:
-    parameters, macs = networks.measure(
-        teacher.network, teacher.input.channel_count, teacher.input.size
-    )
+    parameters, macs = networks.measure(teacher.network, teacher.input)
     return {"parameters": parameters, "macs": macs}
 
 
@@ -124,14 +121,17 @@ def _score(bench: Bench, teacher: Teacher, part: Part) -> dict[str, float]:
     return metrics.score(logits, torch.from_numpy(np.array(part.labels)))
 
 
-def _time_steps(bench: Bench, network: nn.Module, fed: InputSpec, *, field: str) -> float | None:
+def _time_steps(bench: Bench, network: nn.Module, fed: AnyInput, *, field: str) -> float | None:
+    given = feed.make(fed, device=bench.device, files=bench.files)
+    source = given.place(bench.parts["train"], device=bench.device)
     course = Course(
         recipe=bench.recipe,
-        objective=objective.for_arm((), objective.NO_TEACHER),
+        terms=objective.for_arm((), objective.NO_TEACHER),
         seed=0,
-        images=images.place(bench.parts["train"], device=bench.device),
+        source=source,
+        labels=labels_of(source),
         validation=bench.parts["validation"],
-        feed=feed.make(fed, device=bench.device),
+        feed=given,
         teacher=None,
     )
     try:
@@ -147,7 +147,7 @@ def _time_steps(bench: Bench, network: nn.Module, fed: InputSpec, *, field: str)
 
 def _take_steps(bench: Bench, network: nn.Module, course: Course) -> float | None:
     """Median seconds of a step; the first one, which sets things up, counts only if alone."""
-    state = states.begin(network, recipe=course.recipe)
+    state = states.begin(network, objective.Objective(course.terms), recipe=course.recipe)
     seconds: list[float] = []
     began = last = time.perf_counter()
     for event in train.distill(state, course=course, pulse=lambda: bench.pulse(0)):

@@ -8,8 +8,9 @@ import torch
 from torch import nn
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import InputSpec, NetworkSpec
+from stillhouse.spec import AnyInput, NetworkSpec
 from worker.engine import networks
+from worker.engine.data import feed
 
 MAX_NAMED = 20
 _COUNTER = "num_batches_tracked"  # BatchNorm's, which inference never reads
@@ -17,7 +18,7 @@ _COUNTER = "num_batches_tracked"  # BatchNorm's, which inference never reads
 Tensors = dict[str, torch.Tensor]
 
 
-def count_classes(tensors: Tensors, network: NetworkSpec, fed: InputSpec) -> int:
+def count_classes(tensors: Tensors, network: NetworkSpec, fed: AnyInput) -> int:
     """How many classes the head of a checkpoint has.
 
     The head is where two networks that differ in their class count only have other shapes.
@@ -47,7 +48,7 @@ def count_classes(tensors: Tensors, network: NetworkSpec, fed: InputSpec) -> int
 
 
 def load(
-    tensors: Tensors, network: NetworkSpec, fed: InputSpec, *, classes: int
+    tensors: Tensors, network: NetworkSpec, fed: AnyInput, *, classes: int
 ) -> tuple[nn.Module, Tensors]:
     """A network with a checkpoint's weights, in eval mode, seen to work once.
 
@@ -62,7 +63,7 @@ def load(
     Returns:
         The network, and the tensors that it took: exactly those of its state dict.
     """
-    module = networks.build(network, classes=classes, channels=fed.channel_count, size=fed.size)
+    module = networks.build(network, classes=classes, fed=fed)
     expected = {name: tensor.shape for name, tensor in module.state_dict().items()}
     fitting = _with_counters(tensors, expected)
     _check_shapes(fitting, expected)
@@ -72,10 +73,9 @@ def load(
     return module, fitting
 
 
-def _expected(network: NetworkSpec, fed: InputSpec, *, classes: int) -> dict[str, torch.Size]:
+def _expected(network: NetworkSpec, fed: AnyInput, *, classes: int) -> dict[str, torch.Size]:
     def build() -> nn.Module:
-        size, channels = fed.size, fed.channel_count
-        return networks.build(network, classes=classes, channels=channels, size=size)
+        return networks.build(network, classes=classes, fed=fed)
 
     try:
         with torch.device("meta"):  # Shapes alone cost neither memory nor time.
@@ -125,11 +125,11 @@ def _named(missing: list[str], extra: list[str], shape: list[dict[str, Any]]) ->
 
 
 @torch.inference_mode()
-def _check_forward(module: nn.Module, fed: InputSpec, *, classes: int) -> None:
-    logits = module(torch.zeros(2, fed.channel_count, *fed.size))
+def _check_forward(module: nn.Module, fed: AnyInput, *, classes: int) -> None:
+    logits = module(feed.example(fed, 2))
     if logits.shape != (2, classes) or not torch.isfinite(logits).all():
         raise InputRejected(
             "non_finite_output",
-            f"On a black image the network doesn't give {classes} finite outputs; take another "
+            f"On a blank item the network doesn't give {classes} finite outputs; take another "
             "checkpoint, or check 'network' and 'input'.",
         )

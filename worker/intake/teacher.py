@@ -27,7 +27,7 @@ def take(assignment: IntakeAssignment) -> tuple[dict[str, Any], list[File]]:
     spec = TeacherSpec.model_validate(assignment["spec"])
     weights, config = _open(assignment["sources"])
     network = spec.network or (config.network if config else None)
-    if network is None:
+    if not isinstance(network, NetworkSpec):
         raise InputRejected(
             "network_required",
             "The bytes alone don't say the architecture; give 'network'.",
@@ -41,7 +41,7 @@ def take(assignment: IntakeAssignment) -> tuple[dict[str, Any], list[File]]:
         tensors, network, input_spec
     )
     module, fitting = fit.load(tensors, network, input_spec, classes=count)
-    parameters, macs = networks.measure(module, input_spec.channel_count, input_spec.size)
+    parameters, macs = networks.measure(module, input_spec)
     target = Path(assignment["work"], "model.safetensors")
     save_file(fitting, target, metadata={"format": "pt"})
     result = {
@@ -84,7 +84,7 @@ def _input(
 ) -> InputSpec:
     """Explicit fields win over config.json, which wins over the network's own size."""
     known = {} if config is None or config.input is None else _set_fields(config.input)
-    if spec.input is not None:
+    if isinstance(spec.input, InputSpec):
         known |= _set_fields(spec.input)
     if "size" not in known:
         known["size"] = _own_size(network)

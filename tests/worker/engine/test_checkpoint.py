@@ -15,6 +15,7 @@ from tests.worker.conftest import CPU, RESNET, Lab
 from worker.engine import checkpoint, seal, train, trial
 from worker.engine import state as states
 from worker.engine.course import Course
+from worker.engine.objective import Objective
 from worker.engine.state import State
 from worker.engine.train import Result
 
@@ -35,7 +36,7 @@ def _state(lab: Lab, course: Course, network: dict[str, Any] | None) -> State:
         changed = lab.spec()["students"][0] | {"network": network}
         student = type(student).model_validate(changed)
     built = trial.build(student, seed=0, classes=10, device=CPU, field="students.0")
-    return states.begin(built, recipe=course.recipe)
+    return states.begin(built, Objective(course.terms), recipe=course.recipe)
 
 
 def _finish(state: State, course: Course) -> tuple[bytes, Result]:

@@ -2,10 +2,12 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from stillhouse.errors import InputRejected
 from stillhouse.spec import Labels, SoftTargets
 from worker.engine import objective
+from worker.engine.batch import Batch, Shown, Told
 from worker.engine.losses import labels as labels_loss
 from worker.engine.losses import soft_targets
 
@@ -14,10 +16,13 @@ SOFT = SoftTargets(kind="soft_targets", weight=0.9, temperature=3)
 STUDENT = torch.tensor([[1.0, 2.0, 0.5], [0.0, -1.0, 3.0]])
 TEACHER = torch.tensor([[3.0, 2.0, 0.5], [0.0, 2.0, 1.0]])
 TARGET = torch.tensor([0, 2])
+BATCH = Batch(
+    Shown(torch.zeros(2, 1), torch.arange(2), TARGET), STUDENT, {}, nn.Identity(), Told(TEACHER)
+)
 
 
 def test_what_is_logged_is_what_was_summed() -> None:
-    loss = objective.compute((SOFT, LABELS), STUDENT, labels=TARGET, teacher=TEACHER)
+    loss = objective.Objective((SOFT, LABELS))(BATCH)
     assert set(loss.shares) == {"loss.soft_targets", "loss.labels"}
     assert sum(loss.shares.values()) == pytest.approx(loss.total.item())
     soft = 0.9 * soft_targets.loss(STUDENT, TEACHER, temperature=3)
@@ -28,7 +33,7 @@ def test_what_is_logged_is_what_was_summed() -> None:
 
 def test_terms_of_one_kind_share_a_name() -> None:
     cold = SoftTargets(kind="soft_targets", weight=0.5, temperature=1)
-    loss = objective.compute((SOFT, cold), STUDENT, labels=TARGET, teacher=TEACHER)
+    loss = objective.Objective((SOFT, cold))(BATCH)
     assert list(loss.shares) == ["loss.soft_targets"]
     both = sum(
         term.weight * soft_targets.loss(STUDENT, TEACHER, temperature=term.temperature)

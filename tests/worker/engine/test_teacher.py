@@ -61,11 +61,11 @@ def test_weights_of_another_network_name_the_tensors_that_differ(lab: Lab) -> No
 
 def test_counters_that_old_checkpoints_lack_are_not_missed(lab: Lab) -> None:
     files = lab.teacher(RESNET)
-    weights = safetensors.torch.load_file(files["weights"])
+    weights = safetensors.torch.load_file(str(files["weights"]))
     whole = teacher.load(files, classes=10, device=CPU).network(INPUTS)
     kept = {k: v for k, v in weights.items() if not k.endswith("num_batches_tracked")}
     assert len(kept) < len(weights)
-    safetensors.torch.save_file(kept, Path(files["weights"]))
+    safetensors.torch.save_file(kept, Path(str(files["weights"])))
     again = teacher.load(files, classes=10, device=CPU).network(INPUTS)
     assert torch.equal(again, whole)
     assert len(CLASSES) == again.shape[1]

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from tests.worker.conftest import Lab
 from worker.engine import teacher_outputs
+from worker.engine.batch import Shown
 from worker.engine.course import Course
 from worker.engine.data import views
 from worker.engine.teacher_outputs import TeacherOutputs
@@ -18,11 +19,12 @@ def _outputs(course: Course) -> TeacherOutputs:
     return course.teacher
 
 
-def _shown(course: Course, index: Tensor, *, view: int) -> Tensor:
+def _shown(course: Course, index: Tensor, *, view: int) -> Shown:
     recipe = course.recipe
-    return views.apply(
-        course.images.take(index), index, augment=recipe.augment, seed=recipe.view_seed, view=view
+    items = views.apply(
+        course.source.take(index), index, augment=recipe.augment, seed=recipe.view_seed, view=view
     )
+    return Shown(items, index, course.labels[index])
 
 
 def _nothing() -> None:
@@ -30,15 +32,16 @@ def _nothing() -> None:
 
 
 INDEX = torch.tensor([90, 3, 41])
+NOTHING_SHOWN = Shown(torch.zeros(0), INDEX, torch.zeros(3, dtype=torch.int64))
 
 
 def test_a_remembered_output_is_the_teachers_for_that_view(lab: Lab) -> None:
     course = lab.course()
     outputs = _outputs(course)
     outputs.open_view(1, pulse=_nothing)
-    found = outputs.take(INDEX, torch.zeros(0), view=1)
-    asked = outputs.teacher.network(outputs.teacher.feed(_shown(course, INDEX, view=1)))
-    other = outputs.teacher.network(outputs.teacher.feed(_shown(course, INDEX, view=0)))
+    found = outputs.take(NOTHING_SHOWN, view=1).logits
+    asked = outputs.teacher.network(outputs.teacher.feed(_shown(course, INDEX, view=1).items))
+    other = outputs.teacher.network(outputs.teacher.feed(_shown(course, INDEX, view=0).items))
     assert torch.allclose(found, asked, atol=1e-5)
     assert not torch.allclose(found, other, atol=1e-2)
 
@@ -58,7 +61,7 @@ def test_fresh_views_are_asked_for_batch_by_batch(lab: Lab) -> None:
     outputs = _outputs(course)
     outputs.open_view(0, pulse=_nothing)
     assert outputs.forwards == 0
-    outputs.take(INDEX, _shown(course, INDEX, view=0), view=0)
+    outputs.take(_shown(course, INDEX, view=0), view=0)
     assert (outputs.forwards, outputs.hits) == (3, 0)
 
 
@@ -71,9 +74,9 @@ def test_more_than_the_memory_allows_is_not_remembered(lab: Lab) -> None:
     asked = _outputs(course).teacher
     # 130 rows of ten classes: 100,000 views are 520 MB.
     many = replace(course.recipe, views=100_000, epochs=100_000)
-    assert not teacher_outputs.begin(asked, course.images, recipe=many, classes=10).remembers
+    assert not teacher_outputs.begin(asked, course.source, recipe=many, classes=10).remembers
     few = replace(course.recipe, views=100_000, epochs=10_000)
-    assert teacher_outputs.begin(asked, course.images, recipe=few, classes=10).remembers
+    assert teacher_outputs.begin(asked, course.source, recipe=few, classes=10).remembers
 
 
 def test_a_pulse_may_stop_the_teacher(lab: Lab) -> None:
@@ -86,4 +89,4 @@ def test_a_pulse_may_stop_the_teacher(lab: Lab) -> None:
     with pytest.raises(Enough):
         outputs.open_view(0, pulse=stop)
     outputs.open_view(0, pulse=_nothing)
-    assert outputs.take(INDEX, torch.zeros(0), view=0).shape == (3, 10)
+    assert outputs.take(NOTHING_SHOWN, view=0).logits.shape == (3, 10)

@@ -14,7 +14,7 @@ from tests.worker.conftest import CPU, MLP, RESNET, Lab
 from worker.engine import predict, train, trial
 from worker.engine import state as states
 from worker.engine.course import Course
-from worker.engine.data.images import Images
+from worker.engine.objective import Objective
 from worker.engine.state import Epoch, State
 from worker.engine.train import Result, Step
 
@@ -28,7 +28,8 @@ def _student(lab: Lab, *, seed: int = 0, network: dict[str, Any] = MLP) -> nn.Mo
 
 
 def _begin(lab: Lab, course: Course, **options: Any) -> State:
-    return states.begin(_student(lab, **options), recipe=course.recipe)
+    objective = Objective(course.terms)
+    return states.begin(_student(lab, **options), objective, recipe=course.recipe)
 
 
 def _events(state: State, course: Course) -> list[Step | Epoch | Result]:
@@ -64,16 +65,15 @@ def test_a_student_follows_its_teacher_though_the_labels_are_random(lab: Lab) ->
         training={"epochs": 60, "augment": [], "optimizer": {"kind": "adamw", "lr": 0.01}},
         objective=[{"kind": "soft_targets", "temperature": 1.0, "standardize": True}],
     )
-    part = course.images.part
-    noise = np.random.default_rng(0).integers(0, 10, len(part))
-    wrong = replace(course, images=replace(course.images, part=replace(part, labels=noise)))
+    noise = np.random.default_rng(0).integers(0, 10, len(course.source))
+    wrong = replace(course, labels=torch.from_numpy(noise))
     plain = {"family": "builtin", "name": "mlp", "options": {"hidden": [64]}}
     state = _begin(lab, wrong, network=plain)
     _events(state, wrong)
     assert course.teacher is not None
     theirs = course.teacher.teacher
     taught, told = (
-        predict.logits(network, part, course.feed, batch_size=64, device=CPU).argmax(1)
+        predict.logits(network, course.source.part, course.feed, batch_size=64, device=CPU).argmax(1)
         for network in (theirs.network, state.network)
     )
     assert (taught == told).float().mean() > 0.9
@@ -115,7 +115,7 @@ def test_both_arms_see_the_same_items_in_the_same_order(lab: Lab) -> None:
     for arm in ("distilled", "no_teacher"):
         course = lab.course(arm=arm)
         torch.manual_seed(0)
-        state = states.begin(Eye(arm), recipe=course.recipe)
+        state = states.begin(Eye(arm), Objective(course.terms), recipe=course.recipe)
         _events(state, course)
     assert len(seen["distilled"]) > 15
     for ours, theirs in zip(seen["distilled"], seen["no_teacher"], strict=True):
@@ -163,11 +163,11 @@ def _copy(state: State) -> dict[str, torch.Tensor]:
 
 
 def _poisoned(course: Course, row: int) -> Course:
-    part = course.images.part
-    pixels = np.array(part.images, dtype=np.float32) / 255
+    part = course.source.part
+    pixels = np.array(part.x, dtype=np.float32) / 255
     pixels[row] = np.nan
     return replace(
-        course, images=Images(part=replace(part, images=pixels), device=CPU, resident=None)
+        course, source=replace(course.source, part=replace(part, x=pixels), items=pixels)
     )
 
 
@@ -223,6 +223,6 @@ def test_every_optimizer_and_precision_trains_a_network_with_normalisation(
 
 def test_a_single_item_left_over_does_not_break_normalisation(lab: Lab) -> None:
     course = lab.course(training={"batch_size": 43, "epochs": 1})
-    assert len(course.images.part) % 43 == 1
+    assert len(course.source.part) % 43 == 1
     steps = [e for e in _events(_begin(lab, course, network=RESNET), course) if type(e) is Step]
     assert [step.items for step in steps] == [43, 43, 44]

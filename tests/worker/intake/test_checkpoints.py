@@ -19,7 +19,7 @@ import torch
 from safetensors.torch import load_file, save
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import NetworkSpec
+from stillhouse.spec import InputSpec, NetworkSpec
 from worker import sandbox
 from worker.engine import networks
 from worker.intake import checkpoints
@@ -32,7 +32,7 @@ def state() -> dict[str, torch.Tensor]:
     """The weights of a small network with 3 classes."""
     torch.manual_seed(0)
     spec = NetworkSpec(family="builtin", name="mlp", options={"hidden": [6]})
-    return networks.build(spec, classes=3, channels=1, size=(4, 4)).state_dict()
+    return networks.build(spec, classes=3, fed=InputSpec(size=(4, 4), channels="gray")).state_dict()
 
 
 def saved(value: Any, **options: Any) -> bytes:

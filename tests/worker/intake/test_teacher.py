@@ -10,7 +10,7 @@ import timm
 import torch
 from safetensors.torch import load_file, save
 
-from stillhouse.spec import NetworkSpec
+from stillhouse.spec import InputSpec, NetworkSpec
 from worker.engine import networks
 
 RESNET = {"family": "builtin", "name": "resnet8", "options": {}}
@@ -19,7 +19,9 @@ RESNET = {"family": "builtin", "name": "resnet8", "options": {}}
 def weights(network: dict[str, Any], *, classes: int = 3, size: int = 4) -> dict[str, torch.Tensor]:
     torch.manual_seed(0)
     spec = NetworkSpec.model_validate(network)
-    return networks.build(spec, classes=classes, channels=1, size=(size, size)).state_dict()
+    return networks.build(
+        spec, classes=classes, fed=InputSpec(size=(size, size), channels="gray")
+    ).state_dict()
 
 
 @pytest.fixture

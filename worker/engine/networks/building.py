@@ -9,8 +9,9 @@ import torch
 from torch import nn
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import NetworkSpec
-from worker.engine.networks import builtin, options, timm_family
+from stillhouse.spec import AnyInput, NetworkSpec
+from worker.engine.data import feed
+from worker.engine.networks import builtin, options, timm_family, transformers_family
 
 MAX_PARAMETERS = 2_000_000_000
 """8 GB of weights in float32; more would end the process before it could say why."""
@@ -28,8 +29,7 @@ def build(
     spec: NetworkSpec,
     *,
     classes: int,
-    channels: int,
-    size: tuple[int, int],
+    fed: AnyInput,
     field: str = "network",
 ) -> nn.Module:
     """Build a network on the CPU, with weights from torch's current seed.
@@ -40,31 +40,28 @@ def build(
     Args:
         spec: Family, name and options; the options may repeat `num_classes` and `in_chans`.
         classes: Outputs.
-        channels: Input channels, 1 or 3.
-        size: Height and width of its input.
+        fed: What it is fed.
         field: Where the specification stands in what the user sent, for the errors.
 
     Returns:
-        The network in training mode, known to map (2, channels, *size) to (2, classes).
+        The network in training mode, known to map two items to (2, classes).
     """
-    options.check(spec, classes=classes, channels=channels, field=field)
+    options.check(spec, classes=classes, fed=fed, field=field)
 
     def construct() -> nn.Module:
         match spec.family:
             case "builtin":
-                return builtin.construct(
-                    spec, classes=classes, channels=channels, size=size, field=field
-                )
+                return builtin.construct(spec, classes=classes, fed=fed, field=field)
             case "timm":
-                return timm_family.construct(
-                    spec, classes=classes, channels=channels, size=size, field=field
-                )
+                return timm_family.construct(spec, classes=classes, fed=fed, field=field)
+            case "transformers":
+                return transformers_family.construct(spec, classes=classes, fed=fed, field=field)
             case _:
                 assert_never(spec.family)
 
     _check_parameters(construct, spec, field=field)
     network = _attempt(construct, spec, field=field)
-    _check_outputs(network, spec, shape=(channels, *size), classes=classes, field=field)
+    _check_outputs(network, spec, fed=fed, classes=classes, field=field)
     return network
 
 
@@ -91,16 +88,19 @@ def _check_outputs(
     network: nn.Module,
     spec: NetworkSpec,
     *,
-    shape: tuple[int, int, int],
+    fed: AnyInput,
     classes: int,
     field: str,
 ) -> None:
     network.eval()
+    example = feed.example(fed, 2)
     try:
         with torch.no_grad():
-            output = network(torch.zeros(2, *shape))
+            output = network(example)
     except Exception as error:  # As above: a forward may raise anything on a size it dislikes.
-        raise _not_buildable(spec, f"on {shape}: {_reason(error)}", field=field) from error
+        raise _not_buildable(
+            spec, f"on {tuple(example.shape[1:])}: {_reason(error)}", field=field
+        ) from error
     found = tuple(output.shape) if isinstance(output, torch.Tensor) else type(output).__name__
     if found != (2, classes):
         raise _not_buildable(spec, f"two items give {found} instead of {(2, classes)}", field=field)

@@ -10,7 +10,7 @@ from pydantic import Field, ValidationError
 from torch import nn
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import Frozen, NetworkSpec
+from stillhouse.spec import AnyInput, Frozen, InputSpec, NetworkSpec
 from worker.engine.networks import options
 from worker.engine.networks.perceptron import Perceptron
 from worker.engine.networks.residual import SHAPES, ResidualNetwork
@@ -37,24 +37,24 @@ def names() -> list[str]:
     return [*SHAPES, _PERCEPTRON]
 
 
-def construct(
-    spec: NetworkSpec, *, classes: int, channels: int, size: tuple[int, int], field: str
-) -> nn.Module:
+def construct(spec: NetworkSpec, *, classes: int, fed: AnyInput, field: str) -> nn.Module:
     """Make the network.
 
     Args:
         spec: The network.
         classes: Outputs.
-        channels: Input channels.
-        size: Height and width of the input.
+        fed: What it is fed.
         field: Where the specification stands in what the user sent.
 
     Returns:
         The network.
 
     Raises:
-        InputRejected: `unknown_network` or `network_option_refused`.
+        InputRejected: `unknown_network`, `network_option_refused` or `modality_differs`.
     """
+    if not isinstance(fed, InputSpec):
+        raise options.other_modality(spec, fed, takes="image", field=field)
+    channels, size = fed.channel_count, fed.size
     if spec.name == _PERCEPTRON:
         chosen = _read(_PerceptronOptions, spec, field=field)
         return Perceptron(

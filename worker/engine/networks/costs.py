@@ -6,14 +6,16 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
+from stillhouse.spec import AnyInput
+from worker.engine.data import feed
 
-def measure(network: nn.Module, channels: int, size: tuple[int, int]) -> tuple[int, int]:
+
+def measure(network: nn.Module, fed: AnyInput) -> tuple[int, int]:
     """Count a network's parameters and the multiply-accumulates of one item in eval mode.
 
     Args:
         network: On any device; its mode is kept.
-        channels: Of its input.
-        size: Height, width.
+        fed: Its input.
 
     Returns:
         Parameters (a shared one counts once), multiply-accumulates.
@@ -23,7 +25,7 @@ def measure(network: nn.Module, channels: int, size: tuple[int, int]) -> tuple[i
     training = network.training
     network.eval()
     with torch.no_grad(), FlopCounterMode(display=False) as counter:
-        network(torch.zeros(1, channels, *size, device=device))
+        network(feed.example(fed, 1, device=device))
     network.train(training)
     # The counter takes a multiplication and an addition for two operations.
     return parameters, counter.get_total_flops() // 2

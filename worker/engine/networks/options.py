@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import NetworkSpec
+from stillhouse.spec import AnyInput, InputSpec, NetworkSpec
 
 _REFUSED = frozenset({
     "cache_dir", "checkpoint_path", "exportable", "feature_cfg", "feature_cls",
@@ -15,13 +15,13 @@ _REFUSED = frozenset({
 _REFUSED_PREFIX = "pretrained"
 
 
-def check(spec: NetworkSpec, *, classes: int, channels: int, field: str) -> None:
+def check(spec: NetworkSpec, *, classes: int, fed: AnyInput, field: str) -> None:
     """Refuse options that fetch, run or replace something, or that contradict the data.
 
     Args:
         spec: The network.
         classes: Outputs that it must have.
-        channels: Input channels that it must have.
+        fed: What it is fed; an image says how many channels the network must have.
         field: Where the specification stands in what the user sent.
 
     Raises:
@@ -35,7 +35,9 @@ def check(spec: NetworkSpec, *, classes: int, channels: int, field: str) -> None
                 field=f"{field}.options.{name}",
             )
     _agree(spec, "num_classes", classes, code="class_count_differs", what="classes", field=field)
-    _agree(spec, "in_chans", channels, code="channels_differ", what="channels", field=field)
+    if isinstance(fed, InputSpec):
+        channels = fed.channel_count
+        _agree(spec, "in_chans", channels, code="channels_differ", what="channels", field=field)
 
 
 def _agree(
@@ -54,3 +56,12 @@ def _agree(
 def rest(spec: NetworkSpec) -> dict[str, Any]:
     """The options that say more than classes and channels."""
     return {k: v for k, v in spec.options.items() if k not in ("num_classes", "in_chans")}
+
+
+def other_modality(spec: NetworkSpec, fed: AnyInput, *, takes: str, field: str) -> InputRejected:
+    """The refusal of a network for data that it can't take."""
+    return InputRejected(
+        "modality_differs",
+        f"'{spec.name}' takes {takes} data, this is {fed.modality}; take another network.",
+        field=f"{field}.name",
+    )

@@ -19,11 +19,12 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from stillhouse.spec import NetworkSpec
+from stillhouse.spec import InputSpec, NetworkSpec
 from worker.engine.networks import building, costs
 from worker.engine.networks.residual import SHAPES
 
 FILE = Path(__file__).with_name("published.csv")
+_CIFAR = InputSpec(size=(32, 32))
 Figures = dict[tuple[str, str], tuple[int, int]]
 
 
@@ -41,9 +42,9 @@ def main() -> None:
         writer = csv.writer(file, lineterminator="\n")
         for name in SHAPES:
             network = building.build(
-                NetworkSpec(family="builtin", name=name), classes=100, channels=3, size=(32, 32)
+                NetworkSpec(family="builtin", name=name), classes=100, fed=_CIFAR
             )
-            writer.writerow(("builtin", name, *costs.measure(network, 3, (32, 32))))
+            writer.writerow(("builtin", name, *costs.measure(network, _CIFAR)))
         for name in timm.list_models():
             try:
                 writer.writerow(("timm", name, *_measure(name)))

@@ -8,7 +8,7 @@ import timm
 from torch import nn
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import NetworkSpec
+from stillhouse.spec import AnyInput, InputSpec, NetworkSpec
 from worker.engine.networks import options
 
 
@@ -17,24 +17,23 @@ def names() -> list[str]:
     return list(timm.list_models())
 
 
-def construct(
-    spec: NetworkSpec, *, classes: int, channels: int, size: tuple[int, int], field: str
-) -> nn.Module:
+def construct(spec: NetworkSpec, *, classes: int, fed: AnyInput, field: str) -> nn.Module:
     """Have timm make the network, without looking for any weights.
 
     Args:
         spec: The network.
         classes: Outputs.
-        channels: Input channels.
-        size: Height and width; given to networks that are built for one size.
+        fed: Images; their size is given to networks that are built for one.
         field: Where the specification stands in what the user sent.
 
     Returns:
         The network.
 
     Raises:
-        InputRejected: `unknown_network`.
+        InputRejected: `unknown_network` or `modality_differs`.
     """
+    if not isinstance(fed, InputSpec):
+        raise options.other_modality(spec, fed, takes="image", field=field)
     if not timm.is_model(spec.name):
         close = difflib.get_close_matches(spec.name, names(), n=5)
         raise InputRejected(
@@ -47,8 +46,8 @@ def construct(
     given = options.rest(spec)
     card = timm.get_pretrained_cfg(spec.name, allow_unregistered=True)
     if card is not None and card.fixed_input_size:
-        given = {"img_size": size} | given
+        given = {"img_size": fed.size} | given
     network: nn.Module = timm.create_model(
-        spec.name, pretrained=False, num_classes=classes, in_chans=channels, **given
+        spec.name, pretrained=False, num_classes=classes, in_chans=fed.channel_count, **given
     )
     return network

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from stillhouse.spec import InputSpec, NetworkSpec
+from stillhouse.spec import AnyInput, NetworkSpec
 from worker.engine.proof.arms import Trained
 from worker.engine.serving import builtin_export, timm_config
 
@@ -19,7 +19,7 @@ class Subject:
 
     trained: Trained
     network: NetworkSpec
-    fed: InputSpec
+    fed: AnyInput
     classes: int
     job: str
     teachers: tuple[str, ...]

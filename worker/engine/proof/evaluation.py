@@ -82,11 +82,11 @@ def labels(part: Part) -> Tensor:
 
 
 def copies(part: Part) -> npt.NDArray[np.int64] | None:
-    """(rows,), the first row with the same image; None when all images differ."""
+    """(rows,), the first row with the same item; None when all differ."""
     first: dict[bytes, int] = {}
     clusters = np.empty(len(part), dtype=np.int64)
-    for row, image in enumerate(part.images):
-        digest = hashlib.blake2b(image.tobytes(), digest_size=16).digest()
+    for row in range(len(part)):
+        digest = hashlib.blake2b(part.bytes_of(row), digest_size=16).digest()
         clusters[row] = first.setdefault(digest, row)
     return clusters if len(first) < len(part) else None
 

@@ -11,6 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from stillhouse.spec import AnyInput
+from worker.engine.data import feed
+
 BATCHES = (1, 64)
 _SECONDS = 0.5
 _RUNS = 30
@@ -19,9 +22,7 @@ _PATIENCE_SECONDS = 10.0
 _WARM_UP_RUNS = 3
 
 
-def measure(
-    network: nn.Module, *, channels: int, size: tuple[int, int], device: torch.device
-) -> list[dict[str, Any]]:
+def measure(network: nn.Module, *, fed: AnyInput, device: torch.device) -> list[dict[str, Any]]:
     """Median and 95th percentile in float32 and eval mode, the input already on the device.
 
     The batch sizes take turns, so that what else the machine does meanwhile disturbs all of
@@ -30,8 +31,7 @@ def measure(
 
     Args:
         network: On `device`; left in eval mode.
-        channels: Of the input.
-        size: Height, width.
+        fed: The input; images and series are noise, the others blank.
         device: Where it runs.
 
     Returns:
@@ -44,8 +44,10 @@ def measure(
         "threads": torch.get_num_threads(),
     }
     generator = torch.Generator().manual_seed(0)
+    blank = [feed.example(fed, batch) for batch in BATCHES]
     inputs = [
-        torch.randn(batch, channels, *size, generator=generator).to(device) for batch in BATCHES
+        (torch.randn(one.shape, generator=generator) if one.ndim > 2 else one).to(device)
+        for one in blank
     ]
     timed = _time(network, inputs, device=device)
     return [

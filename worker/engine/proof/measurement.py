@@ -12,9 +12,10 @@ import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
-from stillhouse.spec import InputSpec, NetworkSpec, ResolvedJob, StudentSpec
+from stillhouse.spec import AnyInput, NetworkSpec, ResolvedJob, StudentSpec
 from worker.engine import networks, recipe, teacher
 from worker.engine.data import feed
+from worker.engine.data.feed import Feed
 from worker.engine.data.parts import Part
 from worker.engine.proof import caveats, evaluation, latency, metrics, predictions
 from worker.engine.proof.arms import Trained
@@ -35,15 +36,17 @@ class Bench:
     parts: dict[str, Part]
     """Those with rows."""
     device: torch.device
+    files: dict[str, str]
+    """Tokenizers' files by SHA-256."""
     work: Path
     advance: Callable[[], None]
     """Called after each batch of each network; it may raise to stop."""
 
     def network_of(self, student: str) -> NetworkSpec:
         """A student's architecture, by its name in the job."""
-        return self._student(student).network
+        return recipe.network(self._student(student))
 
-    def input_of(self, student: str) -> InputSpec:
+    def input_of(self, student: str) -> AnyInput:
         """What a student is fed, by its name in the job."""
         return recipe.fed(self._student(student))
 
@@ -64,10 +67,9 @@ class MeasuredTeacher:
 
 def of_teacher(bench: Bench, files: TeacherFiles) -> MeasuredTeacher:
     """Measure a teacher on all parts, in the dataset's class order."""
-    asked = teacher.load(files, classes=bench.classes, device=bench.device)
-    channels, size = asked.input.channel_count, asked.input.size
-    found = _evaluate(bench, asked.network, asked.input)
-    parameters, macs = networks.measure(asked.network, channels, size)
+    asked = teacher.load(files, classes=bench.classes, device=bench.device, inputs=bench.files)
+    found = _evaluate(bench, asked.network, asked.feed)
+    parameters, macs = networks.measure(asked.network, asked.input)
     meaningful = caveats.is_gap_meaningful(files, dataset=bench.dataset)
     figures = {
         "id": files["id"],
@@ -76,9 +78,7 @@ def of_teacher(bench: Bench, files: TeacherFiles) -> MeasuredTeacher:
         "parameters": parameters,
         "macs": macs,
         "bytes": files["bytes"],
-        "latency": latency.measure(
-            asked.network, channels=channels, size=size, device=bench.device
-        ),
+        "latency": latency.measure(asked.network, fed=asked.input, device=bench.device),
     }
     return MeasuredTeacher(figures, found.test_logits, found.items)
 
@@ -103,11 +103,9 @@ def of_students(
         network = _reload(bench, student, fed)
         name = student["student"]
         if name not in latencies:
-            latencies[name] = latency.measure(
-                network, channels=fed.channel_count, size=fed.size, device=bench.device
-            )
-        found = _evaluate(bench, network, fed)
-        costs = networks.measure(network, fed.channel_count, fed.size)
+            latencies[name] = latency.measure(network, fed=fed, device=bench.device)
+        found = _evaluate(bench, network, feed.make(fed, device=bench.device, files=bench.files))
+        costs = networks.measure(network, fed)
         measured.append(
             _trained(
                 bench, student, found, reference=reference, costs=costs, timings=latencies[name]
@@ -116,7 +114,7 @@ def of_students(
     return measured
 
 
-def _reload(bench: Bench, student: TrainedStudent, fed: InputSpec) -> nn.Module:
+def _reload(bench: Bench, student: TrainedStudent, fed: AnyInput) -> nn.Module:
     network = served.load(
         student["files"],
         spec=bench.network_of(student["student"]),
@@ -127,14 +125,8 @@ def _reload(bench: Bench, student: TrainedStudent, fed: InputSpec) -> nn.Module:
     return network.to(bench.device)
 
 
-def _evaluate(bench: Bench, network: nn.Module, fed: InputSpec) -> Evaluation:
-    return evaluation.make(
-        network,
-        bench.parts,
-        feed.make(fed, device=bench.device),
-        device=bench.device,
-        each=bench.advance,
-    )
+def _evaluate(bench: Bench, network: nn.Module, fed: Feed) -> Evaluation:
+    return evaluation.make(network, bench.parts, fed, device=bench.device, each=bench.advance)
 
 
 def _trained(

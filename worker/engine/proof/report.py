@@ -86,6 +86,7 @@ def _bench(assignment: Assignment, *, say: Say) -> Bench:
         classes=len(dataset["classes"]),
         parts=given,
         device=torch.device(assignment["device"]),
+        files=assignment["files"],
         work=Path(assignment["work"]),
         advance=_progress(say, steps=measured * evaluation.batches(given)),
     )

@@ -8,13 +8,13 @@ import safetensors.torch
 import timm
 from torch import nn
 
-from stillhouse.spec import InputSpec, NetworkSpec
+from stillhouse.spec import AnyInput, NetworkSpec
 from worker.engine import networks
 from worker.engine.serving import student_folder
 
 
 def load(
-    files: dict[str, str], *, spec: NetworkSpec, fed: InputSpec, classes: int, folder: Path
+    files: dict[str, str], *, spec: NetworkSpec, fed: AnyInput, classes: int, folder: Path
 ) -> nn.Module:
     """Rebuild a student.
 
@@ -32,7 +32,7 @@ def load(
         _link(files, folder)
         timm_network: nn.Module = timm.create_model(f"local-dir:{folder}", pretrained=True)
         return timm_network.eval()
-    network = networks.build(spec, classes=classes, channels=fed.channel_count, size=fed.size)
+    network = networks.build(spec, classes=classes, fed=fed)
     weights = safetensors.torch.load_file(files[student_folder.WEIGHTS])
     network.load_state_dict(weights, strict=True)
     return network.eval()

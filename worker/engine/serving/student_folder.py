@@ -9,7 +9,7 @@ from typing import Any
 import safetensors.torch
 from torch import nn
 
-from stillhouse.spec import InputSpec, NetworkSpec
+from stillhouse.spec import AnyInput, InputSpec, NetworkSpec
 from worker.engine.serving import builtin_export, timm_config
 
 WEIGHTS = "model.safetensors"
@@ -21,7 +21,7 @@ def write(
     network: nn.Module,
     *,
     spec: NetworkSpec,
-    input: InputSpec,  # noqa: A002 - the word of the specs
+    input: AnyInput,  # noqa: A002 - the word of the specs
     classes: list[str],
 ) -> list[Path]:
     """Write a student as it is served; equal weights give equal bytes of weights and config.
@@ -42,7 +42,7 @@ def write(
     folder.mkdir(parents=True, exist_ok=True)
     _write_weights(folder / WEIGHTS, network)
     written = [folder / WEIGHTS, folder / CONFIG]
-    if spec.family == "timm":
+    if spec.family == "timm" and isinstance(input, InputSpec):
         _write_json(
             folder / CONFIG, timm_config.make(network, spec=spec, fed=input, classes=classes)
         )
@@ -61,7 +61,7 @@ def _write_weights(path: Path, network: nn.Module) -> None:
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _builtin_config(*, spec: NetworkSpec, fed: InputSpec, classes: list[str]) -> dict[str, Any]:
+def _builtin_config(*, spec: NetworkSpec, fed: AnyInput, classes: list[str]) -> dict[str, Any]:
     return {
         "architecture": spec.name,
         "stillhouse": {

@@ -23,11 +23,11 @@ def test_a_part_is_mapped_with_the_values_that_were_saved(tmp_path: Path) -> Non
     path = _write(tmp_path / "part.npz")
     part = parts.open_part(path)
     with np.load(path) as saved:
-        assert np.array_equal(part.images, saved["x"])
+        assert np.array_equal(part.x, saved["x"])
         assert np.array_equal(part.labels, saved["y"])
         assert np.array_equal(part.rows, saved["rows"])
-    assert isinstance(part.images, np.memmap)
-    assert (len(part), part.size, part.channels) == (3, (4, 5), 1)
+    assert isinstance(part.x, np.memmap)
+    assert (len(part), part.modality, part.x.shape) == (3, "image", (3, 4, 5, 1))
 
 
 def test_an_empty_part_opens(tmp_path: Path) -> None:
@@ -40,7 +40,7 @@ def test_an_empty_part_opens(tmp_path: Path) -> None:
 def test_a_mapped_part_can_not_be_written(tmp_path: Path) -> None:
     part = parts.open_part(_write(tmp_path / "part.npz"))
     with pytest.raises(ValueError, match="read-only"):
-        part.images[0] = 0
+        part.x[0] = 0
 
 
 def test_a_compressed_part_is_refused(tmp_path: Path) -> None:

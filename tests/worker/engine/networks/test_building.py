@@ -7,14 +7,16 @@ import torch
 from torch import nn
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import NetworkSpec
+from stillhouse.spec import InputSpec, NetworkSpec
 from worker.engine import networks
 from worker.engine.networks.residual import SHAPES
 
 
 def _build(family: str, name: str, size: tuple[int, int] = (32, 32), **options: Any) -> nn.Module:
     spec = NetworkSpec.model_validate({"family": family, "name": name, "options": options})
-    return networks.build(spec, classes=10, channels=1, size=size, field="students.0.network")
+    return networks.build(
+        spec, classes=10, fed=InputSpec(size=size, channels="gray"), field="students.0.network"
+    )
 
 
 def _refusal(family: str, name: str, **options: Any) -> InputRejected:
@@ -69,23 +71,25 @@ def test_the_residual_networks_have_the_parameters_of_the_benchmark(
     name: str, millions: float
 ) -> None:
     spec = NetworkSpec(family="builtin", name=name)
-    network = networks.build(spec, classes=100, channels=3, size=(32, 32))
-    assert networks.measure(network, 3, (32, 32))[0] == pytest.approx(millions * 1e6, rel=0.01)
+    network = networks.build(spec, classes=100, fed=InputSpec(size=(32, 32)))
+    assert networks.measure(network, InputSpec(size=(32, 32)))[0] == pytest.approx(
+        millions * 1e6, rel=0.01
+    )
 
 
 def test_an_mlp_has_the_layers_it_is_given() -> None:
     network = _build("builtin", "mlp", size=(2, 2), hidden=[3, 5])
-    assert networks.measure(network, 1, (2, 2)) == (
+    assert networks.measure(network, InputSpec(size=(2, 2), channels="gray")) == (
         4 * 3 + 3 + 3 * 5 + 5 + 5 * 10 + 10,
         4 * 3 + 3 * 5 + 5 * 10,
     )
     linear = _build("builtin", "mlp", size=(2, 2), hidden=[])
-    assert networks.measure(linear, 1, (2, 2)) == (50, 40)
+    assert networks.measure(linear, InputSpec(size=(2, 2), channels="gray")) == (50, 40)
 
 
 def test_measuring_keeps_the_mode() -> None:
     network = _build("builtin", "resnet8").train()
-    networks.measure(network, 1, (8, 8))
+    networks.measure(network, InputSpec(size=(8, 8), channels="gray"))
     assert network.training
 
 

@@ -16,7 +16,7 @@ NAMES = {"tch_1": "'digits-resnet' (tch_1)"}
 def _teacher(trained_on: Any) -> TeacherFiles:
     return {
         "id": "tch_1", "network": {}, "input": {}, "classes": None, "class_order": None,
-        "trained_on": trained_on, "weights": "", "bytes": 0,
+        "trained_on": trained_on, "weights": "", "outputs": None, "outputs_kind": None, "bytes": 0,
     }  # fmt: skip
 
 

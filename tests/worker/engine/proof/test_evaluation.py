@@ -80,7 +80,7 @@ def test_outputs_that_are_not_numbers_are_not_judged(tmp_path: Path) -> None:
 def test_copies_are_found_by_their_pixels(tmp_path: Path) -> None:
     part = _part(tmp_path / "a.npz", right=6, wrong=0)
     assert evaluation.copies(part) is None
-    images = np.array(part.images)
+    images = np.array(part.x)
     images[4] = images[1]
     np.savez(tmp_path / "b.npz", x=images, y=part.labels, rows=part.rows)
     clusters = evaluation.copies(parts.open_part(tmp_path / "b.npz"))

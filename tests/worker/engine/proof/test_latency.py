@@ -5,6 +5,7 @@ from itertools import groupby
 import torch
 from torch import Tensor, nn
 
+from stillhouse.spec import InputSpec
 from worker.engine.proof import latency
 
 
@@ -23,7 +24,7 @@ class Remembering(nn.Module):
 
 
 def test_a_figure_is_the_median_of_thirty_runs_or_more() -> None:
-    figures = latency.measure(nn.Flatten(), channels=3, size=(8, 8), device=torch.device("cpu"))
+    figures = latency.measure(nn.Flatten(), fed=InputSpec(size=(8, 8)), device=torch.device("cpu"))
     assert [figure["batch"] for figure in figures] == [1, 64]
     assert all(figure["runs"] >= 30 for figure in figures)
     assert all(0 < figure["median_ms"] <= figure["p95_ms"] for figure in figures)
@@ -31,7 +32,9 @@ def test_a_figure_is_the_median_of_thirty_runs_or_more() -> None:
 
 def test_batch_sizes_take_turns_after_each_has_warmed_up() -> None:
     network = Remembering()
-    latency.measure(network, channels=1, size=(2, 2), device=torch.device("cpu"))
+    latency.measure(
+        network, fed=InputSpec(size=(2, 2), channels="gray"), device=torch.device("cpu")
+    )
     turns = [(batch, len(list(run))) for batch, run in groupby(network.batches)]
     assert turns[:2] == [(1, 3), (64, 3)]
     assert turns[2:8] == [(1, 11), (64, 11)] * 3

@@ -58,7 +58,7 @@ def _write_parts(folder: Path) -> dict[str, str]:
 def _network(spec: dict[str, Any], fed: dict[str, Any], *, seed: int) -> nn.Module:
     torch.manual_seed(seed)
     return networks.build(
-        NetworkSpec.model_validate(spec), classes=10, channels=1, size=tuple(fed["size"])
+        NetworkSpec.model_validate(spec), classes=10, fed=InputSpec.model_validate(fed)
     )
 
 
@@ -156,6 +156,7 @@ def _assignment(folder: Path) -> Assignment:
         "spec": spec,
         "student": None,
         "arm": None,
+        "variant": None,
         "seed": None,
         "teachers": [_teacher(folder)],  # type: ignore[list-item]  # plain data, as from a pipe
         "dataset": {
@@ -164,6 +165,8 @@ def _assignment(folder: Path) -> Assignment:
             "fingerprint": "f" * 64,
             "parts": _write_parts(folder),
         },
+        "transfer": [],
+        "files": {},
         "students": students,
         "prepared": {"teacher_forwards": 400, "store_hits": 0, "seconds": 1.5},
         "missing": [lost],
@@ -465,6 +468,7 @@ def _assignment_of_one(folder: Path, student: TrainedStudent) -> Assignment:
         },
         "student": None,
         "arm": None,
+        "variant": None,
         "seed": None,
         "teachers": [],
         "dataset": {
@@ -473,6 +477,8 @@ def _assignment_of_one(folder: Path, student: TrainedStudent) -> Assignment:
             "fingerprint": "f" * 64,
             "parts": _write_parts(folder),
         },
+        "transfer": [],
+        "files": {},
         "students": [student],
         "prepared": None,
         "missing": [],

@@ -20,7 +20,7 @@ CLASSES = [f"class {number}" for number in range(6)]
 
 def _build(spec: NetworkSpec, fed: InputSpec) -> nn.Module:
     torch.manual_seed(0)
-    network = networks.build(spec, classes=len(CLASSES), channels=fed.channel_count, size=fed.size)
+    network = networks.build(spec, classes=len(CLASSES), fed=fed)
     # Statistics of normalisation layers that differ from their initial values.
     with torch.no_grad():
         network.train()(_images(fed, batch=4))
