@@ -4,7 +4,7 @@ BIN := .venv/bin
 STAMP := .venv/.stamp
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test compose-test images check fix serve bench lock clean
+.PHONY: help setup demo methods test compose-test images check fix serve bench lock clean
 
 help: ## Say what there is
 	@grep -E '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -21,6 +21,9 @@ $(STAMP): pyproject.toml constraints.txt deploy/older-python.txt
 
 demo: $(STAMP) ## A real job on real data, from a checkpoint to a downloaded student and its report
 	$(BIN)/python -m examples.demo
+
+methods: $(STAMP) ## Every objective against the control on real data, into docs/methods.md
+	$(BIN)/python -m examples.methods
 
 serve: $(STAMP) ## The service on this machine: http://127.0.0.1:8000, everything in ./data
 	$(BIN)/python -m app

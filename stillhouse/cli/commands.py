@@ -8,6 +8,7 @@ import typer
 
 from stillhouse import __version__, errors
 from stillhouse.cli import (
+    bench,
     doctor,
     inputs,
     jobs,
@@ -41,6 +42,7 @@ app.command()(jobs.logs)
 app.command()(jobs.cancel)
 app.command(name="report")(report.report)
 app.command()(students.pull)
+app.command(name="bench")(bench.bench)
 app.command(name="jobs")(jobs.jobs)
 app.command()(inputs.teachers)
 app.command()(inputs.datasets)
