@@ -1,7 +1,7 @@
 """`python -m benchmarks.loop`: a training step of ours beside the same step written by hand.
 
 Same network, batch, loss, optimizer and clipping; the steps take turns. The bare loop has its
-pixels normalised and the teacher's logits computed beforehand; ours reads uint8 pixels by index,
+pixels normalised and the teacher's outputs computed beforehand; ours reads uint8 pixels by index,
 feeds them, seeds every step and looks whether the loss is finite.
 """
 
@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 import torch
@@ -18,17 +18,26 @@ from torch import Tensor, nn
 
 from benchmarks import table
 from benchmarks.table import Finding, Measured, Report
-from stillhouse.spec import AdamW, InputSpec, Labels, NetworkSpec, Schedule, SoftTargets
-from worker.engine import networks, train
+from stillhouse.spec import (
+    AdamW,
+    FeatureHint,
+    InputSpec,
+    Labels,
+    LayerPair,
+    NetworkSpec,
+    ObjectiveTerm,
+    Schedule,
+    SoftTargets,
+    StudentSpec,
+)
+from worker.engine import course, features, networks, panel, train
 from worker.engine import state as states
-from worker.engine.course import Course
+from worker.engine import teacher as teachers
 from worker.engine.data import feed
 from worker.engine.data.feed import Feed
 from worker.engine.data.parts import Part
-from worker.engine.objective import Objective
 from worker.engine.recipe import Recipe
 from worker.engine.teacher import Teacher
-from worker.engine.teacher_outputs import TeacherOutputs
 from worker.engine.train import Step
 
 STEPS = 300
@@ -52,15 +61,26 @@ _RECIPE = Recipe(
     clip_norm=_CLIP,
     metric="accuracy",
 )
+_LAYER = "layer3"
+_WIDTH = 64
+_OUTPUTS = (Labels(kind="labels"), SoftTargets(kind="soft_targets", temperature=_TEMPERATURE))
+_HINT = FeatureHint(kind="feature_hint", layer=LayerPair(student=_LAYER, teacher=_LAYER))
+_CASES: dict[str, tuple[str, tuple[ObjectiveTerm, ...]]] = {
+    "mlp": ("mlp", _OUTPUTS),
+    "resnet8": ("resnet8", _OUTPUTS),
+    "resnet8 and a hint": ("resnet8", (*_OUTPUTS, _HINT)),
+}
+Bare = Callable[[Tensor, Tensor, Tensor], Tensor]
+"""Pixels, labels, rows -> loss."""
 
 
 def measure(*, steps: int = STEPS) -> Report:
-    """Time steps of an MLP and of a residual network."""
+    """Time steps of an MLP and of a residual network, with outputs and with activations."""
     torch.set_num_threads(1)
     part = _part()
     measured: list[Measured] = []
     findings: list[Finding] = []
-    for name in ("mlp", "resnet8"):
+    for name in _CASES:
         ours, bare = _in_turn(name, part, steps=steps)
         measured += [ours, bare]
         findings.append(table.ratio(f"{name}, ours / bare", ours, bare))
@@ -73,9 +93,11 @@ def measure(*, steps: int = STEPS) -> Report:
 
 
 def _in_turn(name: str, part: Part, *, steps: int) -> tuple[Measured, Measured]:
+    network, terms = _CASES[name]
     fed = feed.make(_INPUT, device=_CPU)
-    teacher = Teacher("tch", _network("mlp").eval().requires_grad_(False), fed, _INPUT)  # noqa: FBT003  torch's own
-    loops = (_ours(_network(name), part, fed, teacher), _bare(_network(name), part, fed, teacher))
+    spec = NetworkSpec(family="builtin", name=network)
+    teacher = teachers.of_network(_network(network), spec=spec, fed=_INPUT, feed=fed, id="tch")
+    loops = (_ours(spec, terms, part, fed, teacher), _bare(spec, terms, part, fed, teacher))
     milliseconds: tuple[list[float], list[float]] = ([], [])
     for step in range(steps + _WARM_STEPS):
         for place, loop in enumerate(loops):
@@ -86,58 +108,72 @@ def _in_turn(name: str, part: Part, *, steps: int) -> tuple[Measured, Measured]:
     return Measured(f"{name}, ours", ours, "ms"), Measured(f"{name}, bare", bare, "ms")
 
 
-def _ours(network: nn.Module, part: Part, fed: Feed, teacher: Teacher) -> Iterator[float]:
+def _ours(
+    spec: NetworkSpec, terms: tuple[ObjectiveTerm, ...], part: Part, fed: Feed, teacher: Teacher
+) -> Iterator[float]:
     """Seconds of each step of the engine's loop."""
-    placed = fed.place(part, device=_CPU)
-    course = Course(
+    student = StudentSpec(name="s", network=spec, input=_INPUT)
+    chosen = course.of_parts(
+        {"train": part, "validation": part.head(_BATCH)},
         recipe=_RECIPE,
-        terms=(
-            Labels(kind="labels"),
-            SoftTargets(kind="soft_targets", temperature=_TEMPERATURE),
-        ),
+        fed=fed,
+        device=_CPU,
+        classes=_CLASSES,
         seed=0,
-        source=placed,
-        labels=torch.from_numpy(part.labels),
-        validation=Part(part.x[:_BATCH], part.labels[:_BATCH], part.rows[:_BATCH]),
-        feed=fed,
-        teacher=TeacherOutputs(teacher=teacher, source=placed, recipe=_RECIPE, remembers=True),
-    )
-    events = train.distill(
-        states.begin(network, Objective(course.terms), recipe=_RECIPE), course=course
-    )
+    ).taught_by(panel.of_teacher(teacher), terms, student)
+    network = _network(spec.name)
+    state = states.begin(network, chosen.objective(network, student), recipe=_RECIPE)
     began = time.perf_counter()
-    for event in events:
+    for event in train.distill(state, course=chosen):
         if isinstance(event, Step):
             yield time.perf_counter() - began
         began = time.perf_counter()
 
 
-def _bare(network: nn.Module, part: Part, fed: Feed, teacher: Teacher) -> Iterator[float]:
+def _bare(
+    spec: NetworkSpec, terms: tuple[ObjectiveTerm, ...], part: Part, fed: Feed, teacher: Teacher
+) -> Iterator[float]:
     """Seconds of each step of a loop as one writes it by hand."""
     pixels = fed(torch.from_numpy(part.x))
     labels = torch.from_numpy(part.labels)
-    with torch.no_grad():
-        targets = F.softmax(teacher.network(pixels) / _TEMPERATURE, dim=1)
-    optimizer = torch.optim.AdamW(network.parameters(), lr=_LR, weight_decay=0.05, fused=True)
+    network = _network(spec.name)
+    projector = nn.Sequential(nn.Conv2d(_WIDTH, _WIDTH, 1), nn.BatchNorm2d(_WIDTH))
+    loss = _loss(network, projector, pixels, teacher, has_hint=_HINT in terms)
+    learned = [*network.parameters(), *(projector.parameters() if _HINT in terms else ())]
+    optimizer = torch.optim.AdamW(learned, lr=_LR, weight_decay=0.05, fused=True)
     network.train()
     while True:
         for rows in torch.split(torch.randperm(len(labels)), _BATCH):
             began = time.perf_counter()
-            _step(network, optimizer, pixels[rows], labels[rows], targets[rows])
+            optimizer.zero_grad()
+            loss(pixels[rows], labels[rows], rows).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
+            nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
+            optimizer.step()
             yield time.perf_counter() - began
 
 
-def _step(
-    network: nn.Module, optimizer: torch.optim.Optimizer, x: Tensor, y: Tensor, soft: Tensor
-) -> None:
-    logits = network(x)
-    softened = F.log_softmax(logits / _TEMPERATURE, dim=1)
-    loss = F.cross_entropy(logits, y)
-    loss = loss + F.kl_div(softened, soft, reduction="batchmean") * _TEMPERATURE**2
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    nn.utils.clip_grad_norm_(network.parameters(), _CLIP)
-    optimizer.step()
+def _loss(
+    network: nn.Module, projector: nn.Module, pixels: Tensor, teacher: Teacher, *, has_hint: bool
+) -> Bare:
+    layers = (_LAYER,) if has_hint else ()
+    seen: dict[str, Tensor] = {}
+    if has_hint:
+        network.get_submodule(_LAYER).register_forward_hook(
+            lambda _module, _given, output: seen.update({_LAYER: output})
+        )
+    with torch.no_grad(), features.capture(teacher.network, layers) as theirs:
+        targets = F.softmax(teacher.network(pixels) / _TEMPERATURE, dim=1)
+
+    def compute(x: Tensor, y: Tensor, rows: Tensor) -> Tensor:
+        logits = network(x)
+        softened = F.log_softmax(logits / _TEMPERATURE, dim=1)
+        loss = F.cross_entropy(logits, y)
+        loss = loss + F.kl_div(softened, targets[rows], reduction="batchmean") * _TEMPERATURE**2
+        if has_hint:
+            loss = loss + _HINT.weight * F.mse_loss(projector(seen[_LAYER]), theirs[_LAYER][rows])
+        return loss
+
+    return compute
 
 
 def _network(name: str) -> nn.Module:

@@ -11,6 +11,7 @@ from core import files, ids, jobs, runs, submissions
 from core.submissions import Submission
 from core.tables import Dataset, Job, Run, Student, Teacher
 from stillhouse.errors import (
+    InputRejected,
     InUse,
     NotFound,
     ReferenceNotFound,
@@ -26,6 +27,7 @@ from stillhouse.spec import (
     SeenParts,
     StudentSpec,
     TeacherSpec,
+    TextInput,
     UriRef,
 )
 
@@ -64,6 +66,7 @@ def create_teacher(
 ) -> Teacher:
     """Take a teacher in: an intake run for its bytes, or a job that trains it."""
     _require_seen(session, tenant, spec)
+    _require_rows(session, tenant, spec)
     teacher = Teacher(
         id=ids.new("tch"),
         tenant=tenant,
@@ -93,6 +96,23 @@ def _require_seen(session: Session, tenant: str, spec: TeacherSpec) -> None:
     if dataset is None or dataset.tenant != tenant:
         raise ReferenceNotFound(
             f"There is no dataset '{spec.trained_on.dataset}'.", field="trained_on.dataset"
+        )
+
+
+def _require_rows(session: Session, tenant: str, spec: TeacherSpec) -> None:
+    """Outputs are matched with a dataset's rows when they are taken in: it must be ready."""
+    if spec.outputs is None:
+        return
+    dataset = session.get(Dataset, spec.outputs.dataset)
+    if dataset is None or dataset.tenant != tenant:
+        raise ReferenceNotFound(
+            f"There is no dataset '{spec.outputs.dataset}'.", field="outputs.dataset"
+        )
+    if dataset.status != "ready":
+        raise InputRejected(
+            "dataset_not_ready",
+            f"The dataset {dataset.id} is {dataset.status}; send outputs when it is ready.",
+            field="outputs.dataset",
         )
 
 
@@ -187,7 +207,9 @@ def teacher_ready(session: Session, teacher: Teacher, result: dict[str, Any]) ->
     teacher.warnings = result.get("warnings", [])
     teacher.sha256, teacher.bytes = result["sha256"], result["bytes"]
     teacher.version += 1
-    files.use(session, teacher.sha256, teacher.id, "content")
+    tokenizer = (teacher.input or {}).get("tokenizer") or {}
+    for sha256 in (teacher.sha256, *tokenizer.values()):
+        files.use(session, sha256, teacher.id, "content")
     _forget_originals(session, teacher)
     session.flush()
     jobs.input_changed(session, teacher=teacher.id)
@@ -199,7 +221,8 @@ def dataset_ready(
     """Write what intake found; the jobs that wait for this dataset go on."""
     dataset.status = "ready"
     dataset.classes = result["classes"]
-    dataset.facts = {key: value for key, value in result.items() if key != "classes"}
+    apart = ("classes", "pinned")
+    dataset.facts = {key: value for key, value in result.items() if key not in apart}
     dataset.files = listed
     dataset.version += 1
     for file in listed.values():
@@ -249,7 +272,18 @@ def _train_teacher(session: Session, teacher: Teacher, spec: TeacherSpec) -> Tea
 
 
 def _named_blobs(spec: TeacherSpec | DatasetSpec) -> list[str]:
-    source = spec.weights if isinstance(spec, TeacherSpec) else spec.source
+    if isinstance(spec, TeacherSpec):
+        return sorted({*_of_source(spec.weights), *_beside_weights(spec)})
+    return _of_source(spec.source)
+
+
+def _beside_weights(spec: TeacherSpec) -> list[str]:
+    outputs = [] if spec.outputs is None else [spec.outputs.blob]
+    tokenizer = spec.input.tokenizer if isinstance(spec.input, TextInput) else None
+    return [*outputs, *(tokenizer or {}).values()]
+
+
+def _of_source(source: BlobRef | FilesRef | PartSources | UriRef | None) -> list[str]:
     match source:
         case BlobRef(blob=sha256):
             return [sha256]

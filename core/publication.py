@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from sqlalchemy import select
@@ -43,15 +44,31 @@ def _publish_intake(
     session: Session, run: Run, result: dict[str, Any], listed: list[dict[str, Any]]
 ) -> None:
     found = taken_in(session, run)
+    found.spec = _pinned(found.spec, result.get("pinned", {}))
     if isinstance(found, Dataset):
         by_path = {
             file["path"]: {"sha256": file["sha256"], "bytes": file["bytes"]} for file in listed
         }
         catalog.dataset_ready(session, found, result, by_path)
     else:
-        weights = listed[0]
+        weights, *tokenizer = listed
         facts = result | {"sha256": weights["sha256"], "bytes": weights["bytes"]}
+        if tokenizer:  # its files as the worker has hashed them, whatever the child says
+            named = {file["path"]: file["sha256"] for file in tokenizer}
+            facts["input"] = result["input"] | {"tokenizer": named}
         catalog.teacher_ready(session, found, facts)
+
+
+def _pinned(spec: dict[str, Any], commits: dict[str, str]) -> dict[str, Any]:
+    """A spec whose hf:// URIs name the commits that were read."""
+    if not commits:
+        return spec
+
+    def pin(found: dict[str, Any]) -> dict[str, Any]:
+        return found | {"uri": commits[found["uri"]]} if found.get("uri") in commits else found
+
+    named = {key: spec[key] for key in ("weights", "source") if key in spec}
+    return spec | dict(json.loads(json.dumps(named), object_hook=pin))
 
 
 def _publish_teacher(session: Session, job: Job, result: dict[str, Any]) -> None:

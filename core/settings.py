@@ -8,7 +8,7 @@ import os
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import Field, ValidationError, field_validator
+from pydantic import Field, StringConstraints, ValidationError, field_validator
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 log = logging.getLogger(__name__)
@@ -59,6 +59,13 @@ class Settings(BaseSettings):
     )
     allowed_roots: Annotated[tuple[Path, ...] | None, NoDecode] = Field(
         None, description="Folders that file:// may name, ':' between; unset: <data>/imports"
+    )
+    hub: Literal["on", "off"] = Field("on", description="Whether hf:// may be named")
+    hub_endpoint: Annotated[str, StringConstraints(pattern=r"^https?://[^/]")] = Field(
+        "https://huggingface.co", description="The Hub, or a mirror that speaks its protocol"
+    )
+    hub_token_file: Path | None = Field(
+        None, description="File with the Hub's token, for private and gated repositories"
     )
     max_upload_bytes: int = Field(64 * GIB, ge=1, description="Largest blob, bytes")
     max_body_bytes: int = Field(256 * 1024, ge=1024, description="Largest JSON body, bytes")

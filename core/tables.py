@@ -107,6 +107,9 @@ class Job(Named, Base):
     dataset: Mapped[str] = mapped_column(ID)
     spec: Mapped[dict[str, Any]]
     resolved: Mapped[dict[str, Any] | None]
+    variants: Mapped[list[Any] | None]
+    """[{name, changes, settled}]: what a sweep's variants were given, and by pointer what their
+    resolved specs differ in from `resolved`; None without a sweep."""
     result: Mapped[dict[str, Any] | None]
     report: Mapped[dict[str, Any] | None]
     prepared: Mapped[dict[str, Any] | None]
@@ -130,6 +133,21 @@ class Job(Named, Base):
         Index("ix_jobs_dataset_page", "dataset", "id"),
         Index("ix_jobs_queue", "status", "priority", "id"),
     )
+
+
+class JobInput(Base):
+    """What a job builds on beside its first teacher and its dataset, which are its own columns."""
+
+    __tablename__ = "job_inputs"
+    job: Mapped[str] = mapped_column(
+        ID, ForeignKey("jobs.id", ondelete="CASCADE"), primary_key=True
+    )
+    object: Mapped[str] = mapped_column(ID, primary_key=True)
+    kind: Mapped[str] = mapped_column(String(16))
+    """teacher or transfer."""
+    place: Mapped[int]
+    """In the spec's list."""
+    __table_args__ = (Index("ix_job_inputs_object", "object", "job"),)
 
 
 class JobLabel(Base):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -12,7 +13,17 @@ from core.files import converted
 from core.settings import Settings
 from core.tables import Dataset, Job, Run, Teacher
 from stillhouse import __version__
-from stillhouse.spec import BlobRef, DatasetSpec, FilesRef, PartSources, TeacherSpec, UriRef
+from stillhouse.errors import InputRejected
+from stillhouse.spec import (
+    BlobRef,
+    DatasetSpec,
+    FilesRef,
+    Outputs,
+    PartSources,
+    TeacherSpec,
+    TextInput,
+    UriRef,
+)
 from worker.inputs import Inputs
 from worker.protocol import (
     Assignment,
@@ -24,6 +35,7 @@ from worker.protocol import (
 
 T = TypeVar("T")
 
+_ROWS_OF = ("splits.json", "ids.npz")
 PARTS_OF = {
     # The code that trains and selects cannot reach the test part: it isn't told where it lies.
     "estimate": ("train", "validation"),
@@ -44,15 +56,19 @@ def for_intake(
     if run.teacher is not None:
         teacher = _need(session.get(Teacher, run.teacher))
         spec = TeacherSpec.model_validate(teacher.spec)
-        sources = _teacher_sources(session, teacher.tenant, spec, inputs, settings)
-        return {
+        assignment: IntakeAssignment = {
             "type": "intake",
             "kind": "teacher",
             "spec": teacher.spec,
-            "sources": sources,
+            "sources": _teacher_sources(session, teacher.tenant, spec, inputs, settings),
             "work": str(work),
             "limits": limits,
         }
+        if spec.outputs is not None:
+            dataset = _told_of(session, spec.outputs)
+            assignment["sources"] = _outputs_sources(spec.outputs, dataset, inputs)
+            assignment["dataset_classes"] = dataset.classes or []
+        return assignment
     dataset = _need(session.get(Dataset, run.dataset))
     return {
         "type": "intake",
@@ -108,15 +124,43 @@ def _teacher_sources(
     def stored(sha256: str) -> str:
         return inputs.path(converted(session, tenant, sha256) or sha256)
 
+    tokenizer = spec.input.tokenizer if isinstance(spec.input, TextInput) else None
+    beside = {name: inputs.path(sha256) for name, sha256 in (tokenizer or {}).items()}
+    return _weight_sources(spec, stored, settings) | beside
+
+
+def _weight_sources(
+    spec: TeacherSpec, stored: Callable[[str], str], settings: Settings
+) -> dict[str, str]:
     match spec.weights:
         case BlobRef(blob=sha256):
             return {"weights": stored(sha256)}
         case FilesRef(files=named):
             return {name: stored(sha256) for name, sha256 in named.items()}
+        case UriRef(uri=uri, is_hub=True):
+            return {"weights": uri}  # fetched when the transaction is over
         case UriRef(uri=uri):
             return _path_sources(references.resolve(uri, settings.roots), settings)
         case None:
             return {}
+
+
+def _told_of(session: Session, outputs: Outputs) -> Dataset:
+    dataset = session.get(Dataset, outputs.dataset)
+    if dataset is None:
+        raise InputRejected(
+            "dataset_gone",
+            f"The dataset {outputs.dataset} was deleted meanwhile; send the outputs of another.",
+            field="outputs.dataset",
+        )
+    return dataset
+
+
+def _outputs_sources(outputs: Outputs, dataset: Dataset, inputs: Inputs) -> dict[str, str]:
+    listed = {name: dataset.files[name] for name in _ROWS_OF if name in dataset.files}
+    return {"outputs": inputs.path(outputs.blob)} | {
+        name: inputs.path(file["sha256"]) for name, file in listed.items()
+    }
 
 
 def _path_sources(path: Path, settings: Settings) -> dict[str, str]:
@@ -134,6 +178,8 @@ def _dataset_sources(spec: DatasetSpec, inputs: Inputs, settings: Settings) -> d
     def located(source: BlobRef | UriRef) -> str:
         if isinstance(source, BlobRef):
             return inputs.path(source.blob)
+        if source.is_hub:
+            return source.uri  # fetched when the transaction is over
         return str(references.resolve(source.uri, settings.roots))
 
     if not isinstance(spec.source, PartSources):
@@ -147,6 +193,7 @@ def _dataset_sources(spec: DatasetSpec, inputs: Inputs, settings: Settings) -> d
 
 
 def _teacher_files(teacher: Teacher, dataset: Dataset, inputs: Inputs) -> TeacherFiles:
+    said = teacher.spec.get("outputs")
     return {
         "id": teacher.id,
         "network": teacher.network or {},
@@ -154,9 +201,9 @@ def _teacher_files(teacher: Teacher, dataset: Dataset, inputs: Inputs) -> Teache
         "classes": teacher.classes,
         "class_order": resolve.class_order(teacher, dataset),
         "trained_on": teacher.trained_on["seen"],
-        "weights": inputs.path(str(teacher.sha256)),
-        "outputs": None,
-        "outputs_kind": None,
+        "weights": None if said else inputs.path(str(teacher.sha256)),
+        "outputs": inputs.path(str(teacher.sha256)) if said else None,
+        "outputs_kind": said["kind"] if said else None,
         "bytes": teacher.bytes or 0,
     }
 

@@ -8,13 +8,15 @@ from contextvars import copy_context
 
 from core import jobs, runs
 from stillhouse.errors import InputRejected, StillhouseError
-from worker import assignments, sandbox
+from worker import assignments, hub_fetch, sandbox
 from worker.bench import Bench, LeaseNotProvable
 from worker.inputs import Inputs
-from worker.protocol import Message
+from worker.protocol import IntakeAssignment, Message
 from worker.sandbox import Intake
 
 MAX_LOG_BYTES = 64 * 1024
+HUB_TRIES = 10
+HUB_WAIT_SECONDS = 30.0
 
 
 class IntakeRun:
@@ -23,6 +25,7 @@ class IntakeRun:
     def __init__(self, bench: Bench) -> None:
         self._bench = bench
         self._message: Message | None = None
+        self._pinned: dict[str, str] = {}
 
     def work(self) -> None:
         """Take in, and write what was found."""
@@ -33,8 +36,10 @@ class IntakeRun:
                 lambda s: assignments.for_intake(s, run, inputs, bench.settings, bench.work)
             )
             bench.beside(inputs.bring)
+            if hub_fetch.is_needed(assignment["sources"]):
+                self._fetch(assignment)
         except StillhouseError as error:
-            bench.fail(jobs.error_of(error))
+            self._refuse(error)
             return
         with tempfile.TemporaryFile() as log:  # out of the child's reach but for writing
             try:
@@ -48,6 +53,20 @@ class IntakeRun:
             bench.write(lambda s: runs.add_log(s, run.id, text))
         if self._message is not None:
             self._end(self._message)
+
+    def _fetch(self, assignment: IntakeAssignment) -> None:
+        """Bring what lies on the Hub, while the lease is kept."""
+        sources, bench = assignment["sources"], self._bench
+        brought = bench.beside(lambda: hub_fetch.bring(sources, bench.inputs, bench.settings))
+        assignment["sources"], self._pinned = brought.sources, brought.pinned
+
+    def _refuse(self, error: StillhouseError) -> None:
+        """End badly; a Hub that is away is asked again, five minutes long."""
+        found, bench = jobs.error_of(error), self._bench
+        if found["code"] == hub_fetch.UNAVAILABLE and bench.lease.run.attempts < HUB_TRIES:
+            bench.give_back(str(found["detail"]), delay_seconds=HUB_WAIT_SECONDS)
+        else:
+            bench.fail(found)
 
     def _follow(self, intake: Intake) -> None:
         """Keep the lease while the child works."""
@@ -82,7 +101,8 @@ class IntakeRun:
             self._bench.fail(error_of(message))
             return
         try:
-            self._bench.finish(message.get("result", {}), message.get("files", []), verify=True)
+            result = message.get("result", {}) | {"pinned": self._pinned}
+            self._bench.finish(result, message.get("files", []), verify=True)
         except (ValueError, KeyError, TypeError) as error:
             # The child is not to be trusted: what it says may have any shape.
             refused = InputRejected("intake_failed", f"Intake gave no usable answer: {error}.")

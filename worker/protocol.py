@@ -62,6 +62,17 @@ class TrainedStudent(TypedDict):
     """What the train run's `succeeded` message carried."""
 
 
+class VariantSpec(TypedDict):
+    """A job's spec with one combination of its sweep's values in it."""
+
+    name: str | None
+    """None: the job has no sweep."""
+    changes: dict[str, Any]
+    """JSON pointer into the spec -> value."""
+    spec: dict[str, Any]
+    """A `stillhouse.spec.ResolvedJob`."""
+
+
 class Assignment(TypedDict):
     """One run for the trainer."""
 
@@ -71,7 +82,11 @@ class Assignment(TypedDict):
     job: str
     job_kind: Literal["distill", "train"]
     spec: dict[str, Any]
-    """The resolved job spec: a `stillhouse.spec.ResolvedJob` (without teachers for "train")."""
+    """A `stillhouse.spec.ResolvedJob`: that of the run's variant, or the job's own."""
+    variants: list[VariantSpec]
+    """prepare, estimate, report: every variant, a single one without a name if there is no sweep;
+    train: none. A prepare run's `result["networks"]` is {variant's name or "": {student:
+    NetworkSpec}}, of those that `shrink` has made."""
     student: str | None
     arm: str | None
     variant: str | None
@@ -117,7 +132,10 @@ class IntakeAssignment(TypedDict):
     spec: dict[str, Any]
     """A TeacherSpec or a DatasetSpec."""
     sources: dict[str, str]
-    """Paths. Teacher: {"weights"} or a Hub folder's file names; dataset: {"source"} or parts."""
+    """Paths. Teacher: {"weights"} or a Hub folder's file names, or {"outputs"} with the dataset's
+    "splits.json" and, if it has them, "ids.npz"; dataset: {"source"} or parts."""
+    dataset_classes: NotRequired[list[str]]
+    """Of the dataset that a teacher's outputs are about."""
     work: str
     """An empty folder; what is published is moved out of it."""
     limits: IntakeLimits

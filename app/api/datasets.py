@@ -29,7 +29,7 @@ def create(
     claim: Idempotency,
 ) -> Response:
     """Take a dataset in; a worker decodes and splits it."""
-    references.require_allowed(spec.source, state.settings.roots)
+    references.require_allowed(spec, state.settings)
     made, replayed = answers.create(
         state,
         claim,

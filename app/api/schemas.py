@@ -61,6 +61,7 @@ def teacher(row: Teacher) -> Answer:
         "warnings": row.warnings,
         "weights": spec["weights"],
         "train": spec["train"],
+        "outputs": spec.get("outputs"),
     }
 
 

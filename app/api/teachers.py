@@ -25,7 +25,7 @@ def create(
     claim: Idempotency,
 ) -> Response:
     """Take a teacher in; its bytes are checked on a worker."""
-    references.require_allowed(spec.weights, state.settings.roots)
+    references.require_allowed(spec, state.settings)
     made, replayed = answers.create(
         state,
         claim,

@@ -34,7 +34,7 @@ def write(folder: Path, *, rows: int = 500) -> None:
         folder: Where they go.
         rows: Of each class.
     """
-    texts = {package: _texts(package) for package in sources.PACKAGES}
+    texts = {package: _texts(package, files=max(rows // 2, 20)) for package in sources.PACKAGES}
     owners = Counter(text for found in texts.values() for text in found)
     # What two packages share (vendored files) says nothing of either.
     texts = {
@@ -49,13 +49,13 @@ def write(folder: Path, *, rows: int = 500) -> None:
     _write_tokenizer(folder / "tokenizer", [text for found in texts.values() for text in found])
 
 
-def _texts(package: str) -> list[str]:
-    """A package's docstrings without its name, none twice."""
+def _texts(package: str, *, files: int) -> list[str]:
+    """The docstrings of a package's files without its name, none twice."""
     own = re.compile(rf"{package}|\b(np|pd|sp|hugging ?face)\b", re.IGNORECASE)
     found: dict[str, None] = {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of other people's escape sequences
-        for _, tree in sources.modules(package):
+        for _, tree in sources.modules(package, most=files):
             for text in sources.docstrings(tree):
                 words = own.sub(" ", text).split()[:_WORDS]
                 if len(words) >= 8:

@@ -100,3 +100,10 @@ class DatasetSpec(Frozen):
             message = "'classes' names a class twice"
             raise ValueError(message)
         return self
+
+    @model_validator(mode="after")
+    def _the_input_is_of_the_modality(self) -> DatasetSpec:
+        if self.input is not None and self.input.modality != self.modality:
+            message = f"'input' is for {self.input.modality}, 'modality' is {self.modality}"
+            raise ValueError(message)
+        return self

@@ -76,8 +76,8 @@ class CategoryColumn(Frozen):
 
     name: ColumnName
     kind: Literal["category"]
-    values: Annotated[tuple[str, ...], Field(min_length=1, max_length=10_000)]
-    """Of the train part, sorted."""
+    values: Annotated[tuple[str, ...], Field(max_length=10_000)] = ()
+    """Of the train part, sorted. A dataset's spec may leave them out: intake finds them."""
 
 
 TableColumn = Annotated[NumberColumn | CategoryColumn, Field(discriminator="kind")]

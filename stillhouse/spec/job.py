@@ -291,11 +291,22 @@ class JobSpec(Frozen):
         if alone and len(self.teachers) > 1:
             message = "a 'self' teacher stands alone"
             raise ValueError(message)
-        imagined = any(isinstance(term, VirtualTeacher) for term in self.objective)
-        if not self.teachers and type(self) is JobSpec and not imagined:
+        if not self.teachers and type(self) is JobSpec and not self.imagines_a_teacher:
             message = "name a teacher, or take the objective 'virtual_teacher'"
             raise ValueError(message)
+        named = [t.id for t in self.teachers if isinstance(t, TeacherRef)]
+        if len(set(named)) != len(named):
+            message = "'teachers' names a teacher twice"
+            raise ValueError(message)
+        if len(set(self.transfer)) != len(self.transfer) or self.dataset in self.transfer:
+            message = "'transfer' names a dataset twice, or the job's own"
+            raise ValueError(message)
         return self
+
+    @property
+    def imagines_a_teacher(self) -> bool:
+        """Whether it distils from a teacher that is nowhere."""
+        return any(isinstance(term, VirtualTeacher) for term in self.objective)
 
     @property
     def seed_list(self) -> tuple[int, ...]:
@@ -307,11 +318,6 @@ class JobSpec(Frozen):
         """The distilled arm and the controls."""
         return ("distilled", *self.controls)
 
-    @property
-    def run_count(self) -> int:
-        """Training runs: students by arms by seeds."""
-        return len(self.students) * len(self.arms) * len(self.seed_list)
-
 
 class ResolvedJob(JobSpec):
     """A job with nothing left to choose; one that trains a teacher has no teachers itself."""
@@ -320,8 +326,10 @@ class ResolvedJob(JobSpec):
 
     @property
     def arms(self) -> tuple[str, ...]:
-        """The distilled arm and the controls; without a teacher, the student alone."""
-        return ("distilled", *self.controls) if self.teachers else ("no_teacher",)
+        """The distilled arm and the controls; where nobody teaches, the student alone."""
+        if self.teachers or self.imagines_a_teacher:
+            return ("distilled", *self.controls)
+        return ("no_teacher",)
 
 
 __all__ = [

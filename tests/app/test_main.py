@@ -11,6 +11,7 @@ from app.main import create_app
 from core import migrate, workers
 from core.settings import Settings
 from stillhouse import __version__
+from stillhouse.spec.methods import METHODS
 from tests import servers, waiting
 from tests.stage import Stage
 
@@ -123,7 +124,7 @@ def test_a_database_that_is_away_answers_503_until_it_is_back(tmp_path: Path) ->
 
 def test_methods_are_described(client: TestClient) -> None:
     described = {item["kind"]: item for item in client.get("/v1/methods").json()["data"]}
-    assert set(described) == {"labels", "soft_targets"}
+    assert set(described) == {method.kind for method in METHODS}
     for item in described.values():
         assert {"object", "summary", "formula", "source", "needs", "schema"} <= set(item)
     assert "temperature" in described["soft_targets"]["schema"]["properties"]

@@ -11,11 +11,12 @@ import pytest
 import safetensors.torch
 import torch
 from sklearn.datasets import load_digits
+from torch import nn
 
-from stillhouse.spec import InputSpec, NetworkSpec, ResolvedJob
-from worker.engine import networks, objective, recipe, teacher, teacher_outputs
-from worker.engine.course import Course, labels_of
-from worker.engine.data import feed, parts
+from stillhouse.spec import InputSpec, NetworkSpec, ResolvedJob, StudentSpec
+from worker.engine import course, networks, trial
+from worker.engine.course import Course
+from worker.engine.objective import Objective
 from worker.protocol import Assignment, TeacherFiles
 
 CPU = torch.device("cpu")
@@ -62,14 +63,16 @@ class Lab:
         chosen = SHARES | shares
         return {name: str(self.part(name, rows=rows)) for name, rows in chosen.items()}
 
-    def teacher(self, network: dict[str, Any] = MLP, **changes: Any) -> TeacherFiles:
-        torch.manual_seed(1)
+    def teacher(
+        self, network: dict[str, Any] = MLP, *, seed: int = 1, **changes: Any
+    ) -> TeacherFiles:
+        torch.manual_seed(seed)
         built = networks.build(
             NetworkSpec.model_validate(network),
             classes=10,
             fed=InputSpec(size=(8, 8), channels="gray"),
         )
-        weights = self.folder / "teacher.safetensors"
+        weights = self.folder / f"teacher-{network['name']}-{seed}.safetensors"
         safetensors.torch.save_file(built.state_dict(), weights)
         files = {
             "id": TEACHER,
@@ -110,6 +113,7 @@ class Lab:
             "student": "small" if kind == "train" else None,
             "arm": "distilled" if kind == "train" else None,
             "variant": None,
+            "variants": [],
             "seed": 0 if kind == "train" else None,
             "teachers": [self.teacher()],
             "dataset": {
@@ -135,25 +139,18 @@ class Lab:
     def course(self, *, arm: str = "distilled", seed: int = 0, **changes: Any) -> Course:
         """A course on the digits, without any run around it."""
         spec = ResolvedJob.model_validate(self.spec(**changes))
-        chosen = recipe.of_job(spec)
-        terms = objective.for_arm(spec.objective, arm)
-        found = {name: parts.open_part(path) for name, path in self.parts().items()}
-        fed = feed.make(InputSpec.model_validate(INPUT), device=CPU)
-        source = fed.place(found["train"], device=CPU)
-        outputs = None
-        if objective.needs_teacher(terms):
-            loaded = teacher.load(self.teacher(), classes=10, device=CPU)
-            outputs = teacher_outputs.begin(loaded, source, recipe=chosen, classes=10)
-        return Course(
-            recipe=chosen,
-            terms=terms,
-            seed=seed,
-            source=source,
-            labels=labels_of(source),
-            validation=found["validation"],
-            feed=fed,
-            teacher=outputs,
-        )
+        assignment = self.assignment(arm=arm, seed=seed)
+        return course.of_run(assignment, spec, spec.students[0], seed=seed)
+
+    def network(self, network: dict[str, Any] = MLP, *, seed: int = 0) -> nn.Module:
+        """A student's network with the initial weights of a seed."""
+        student = StudentSpec.model_validate({"name": "s", "network": network, "input": INPUT})
+        return trial.build(student, seed=seed, classes=10, device=CPU, field="students.0")
+
+    def objective(self, chosen: Course, network: nn.Module, **changes: Any) -> Objective:
+        """The objective of a course for a student of this lab."""
+        spec = ResolvedJob.model_validate(self.spec(**changes))
+        return chosen.objective(network, spec.students[0])
 
 
 @pytest.fixture

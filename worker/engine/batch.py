@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+import torch
 from torch import Tensor, nn
 
 
@@ -30,6 +31,13 @@ class Shown:
     """(batch,) int64 on the device; -1 where a row has none."""
     mix: Mix | None = None
 
+    @property
+    def dominant(self) -> Tensor:
+        """(batch,) int64: the label of the item that most of each one is; the first's of equals."""
+        if self.mix is None:
+            return self.labels
+        return torch.where(self.mix.share >= 0.5, self.labels, self.mix.labels)
+
 
 @dataclass(frozen=True, slots=True)
 class Told:
@@ -54,3 +62,17 @@ class Batch:
     """The student."""
     teacher: Told | None
     """None where no term asks a teacher."""
+
+    @property
+    def told(self) -> Told:
+        """What the teacher says.
+
+        Returns:
+            It.
+
+        Raises:
+            ValueError: No teacher was asked.
+        """
+        if self.teacher is None:
+            raise ValueError("this objective needs a teacher's outputs")
+        return self.teacher

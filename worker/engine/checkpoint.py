@@ -6,6 +6,7 @@ import dataclasses
 import hashlib
 import json
 from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +16,38 @@ import torch
 from torch import Tensor
 
 from stillhouse.errors import RunFailed
-from worker.engine import seal
-from worker.engine.state import Epoch, State
+from worker.engine import seal, snapshot
+from worker.engine.state import Epoch, Snapshot
 from worker.protocol import File
 
 FORMAT = 2
-_NETWORK, _OBJECTIVE, _OPTIMIZER, _BEST = "network/", "objective/", "optimizer/", "best/"
-_COUNTERS = ("epoch", "batch", "step", "seen", "best_epoch", "train_seconds")
+_TEACHER = "teacher/"
+
+
+@dataclass(frozen=True, slots=True)
+class Past:
+    """What a run's finished stages left (see `stages`)."""
+
+    stages: tuple[dict[str, Any], ...] = ()
+    """What the result tells of each; JSON."""
+    steps: int = 0
+    """Of all of them."""
+    seconds: float = 0.0
+    """In steps, of all of them."""
+    items: int = 0
+    """Shown in all of them."""
+    weights: dict[str, Tensor] = field(default_factory=dict)
+    """The last one's best, on the CPU: the next stage's teacher."""
+
+
+@dataclass(frozen=True, slots=True)
+class Saved:
+    """What a checkpoint holds."""
+
+    snapshot: Snapshot
+    """Of the stage under way; `snapshot.restore` brings a state there."""
+    past: Past
+    counters: dict[str, int]
 
 
 def fingerprint(configuration: Mapping[str, Any]) -> str:
@@ -30,45 +56,45 @@ def fingerprint(configuration: Mapping[str, Any]) -> str:
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def save(path: Path, state: State, *, configuration: str, counters: Mapping[str, int]) -> File:
-    """Write a state so that the file is either whole or not there.
+def save(path: Path, saved: Saved, *, configuration: str) -> File:
+    """Write a run's state so that the file is either whole or not there.
 
     Args:
         path: Where.
-        state: The run's.
+        saved: The run's.
         configuration: A `fingerprint`.
-        counters: More numbers to keep.
 
     Returns:
         The file, hashed and on the disk.
     """
-    position = {name: getattr(state, name) for name in _COUNTERS} | {"correct": int(state.correct)}
+    taken, past = saved.snapshot, saved.past
     header = {
         "format": FORMAT,
         "configuration": configuration,
         "torch": str(torch.__version__),
-        "position": position,
-        "history": [dataclasses.asdict(epoch) for epoch in state.history],
-        "counters": dict(counters),
+        "position": taken.position,
+        "history": [dataclasses.asdict(epoch) for epoch in taken.history],
+        "counters": saved.counters,
+        "past": {name: getattr(past, name) for name in ("stages", "steps", "seconds", "items")},
     }
+    tensors = taken.tensors | {_TEACHER + name: t for name, t in past.weights.items()}
     temporary = path.with_suffix(".tmp")
-    safetensors.torch.save_file(_tensors(state), temporary, metadata={"state": json.dumps(header)})
+    safetensors.torch.save_file(tensors, temporary, metadata={"state": json.dumps(header)})
     file = seal.file(temporary, listed=path.name)
     temporary.rename(path)
     seal.folder(path.parent)
     return file | {"file": str(path)}
 
 
-def load(path: Path, state: State, *, configuration: str) -> dict[str, int]:
-    """Bring a fresh state to where a checkpoint was written.
+def load(path: Path, *, configuration: str) -> Saved:
+    """Read a checkpoint.
 
     Args:
         path: The file.
-        state: Of the same network and recipe; changed only if everything fits.
         configuration: This run's `fingerprint`.
 
     Returns:
-        The `counters` that were saved with it.
+        What it holds.
 
     Raises:
         RunFailed: `checkpoint_unusable`: it is of another configuration, or not readable.
@@ -83,44 +109,16 @@ def load(path: Path, state: State, *, configuration: str) -> dict[str, int]:
         raise RunFailed(
             "checkpoint_unusable", "The checkpoint was written under another configuration."
         )
-    _restore(state, tensors, header)
-    return dict(header["counters"])
-
-
-def _tensors(state: State) -> dict[str, Tensor]:
-    found: dict[str, Tensor] = {}
-    for name, tensor in state.network.state_dict().items():
-        found[_NETWORK + name] = tensor
-    for name, tensor in state.objective.state_dict().items():
-        found[_OBJECTIVE + name] = tensor
-    for place, values in state.optimizer.state_dict()["state"].items():
-        for name, value in values.items():
-            if isinstance(value, Tensor):
-                found[f"{_OPTIMIZER}{place}/{name}"] = value
-    for name, tensor in state.best.items():
-        found[_BEST + name] = tensor
-    # Clones, since tied weights share memory, which the format refuses.
-    return {name: tensor.detach().cpu().clone().contiguous() for name, tensor in found.items()}
-
-
-def _restore(state: State, tensors: dict[str, Tensor], header: dict[str, Any]) -> None:
-    state.network.load_state_dict(_under(_NETWORK, tensors))
-    state.objective.load_state_dict(_under(_OBJECTIVE, tensors))
-    moments: dict[int, dict[str, Tensor]] = {}
-    for name, tensor in _under(_OPTIMIZER, tensors).items():
-        place, _, kind = name.partition("/")
-        moments.setdefault(int(place), {})[kind] = tensor
-    groups = state.optimizer.state_dict()["param_groups"]
-    state.optimizer.load_state_dict({"state": moments, "param_groups": groups})
-    state.best = _under(_BEST, tensors)
-    state.history = [Epoch(**epoch) for epoch in header["history"]]
-    for name, value in header["position"].items():
-        setattr(state, name, value)
-
-
-def _under(prefix: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-    return {
-        name.removeprefix(prefix): tensor
-        for name, tensor in tensors.items()
-        if name.startswith(prefix)
-    }
+    history = tuple(Epoch(**epoch) for epoch in header["history"])
+    past = header["past"]
+    return Saved(
+        snapshot=Snapshot(tensors, header["position"], history),
+        past=Past(
+            tuple(past["stages"]),
+            past["steps"],
+            past["seconds"],
+            past["items"],
+            snapshot.under(_TEACHER, tensors),
+        ),
+        counters=dict(header["counters"]),
+    )

@@ -77,11 +77,9 @@ def autocast(
     precision: Precision, *, device: torch.device, deterministic: bool
 ) -> contextlib.AbstractContextManager[object]:
     """The context of a student's forward: bfloat16 where asked for, or where it is native."""
-    return torch.autocast(
-        device.type,
-        dtype=torch.bfloat16,
-        enabled=_is_bfloat16(precision, device=device) and not deterministic,
-    )
+    if deterministic or not _is_bfloat16(precision, device=device):
+        return contextlib.nullcontext()
+    return torch.autocast(device.type, dtype=torch.bfloat16)
 
 
 def settle(precision: Precision, *, device: torch.device) -> Precision:
@@ -93,6 +91,12 @@ def synchronize(device: torch.device) -> None:
     """Wait until everything that was asked of the device is done."""
     if device.type == "cuda":
         torch.cuda.synchronize(device)
+
+
+def release(device: torch.device) -> None:
+    """Give back what the allocator keeps for later, once an error's tensors are gone."""
+    if device.type == "cuda":
+        torch.cuda.empty_cache()
 
 
 def is_out_of_memory(error: Exception) -> bool:

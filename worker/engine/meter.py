@@ -29,6 +29,8 @@ class Meter:
     lr: float = 0.0
     sums: dict[str, Tensor] = field(default_factory=dict)
     began: float = field(default_factory=time.perf_counter)
+    is_finite: bool = True
+    """Whether the loss was, when it was last read."""
 
     def add(self, step: Step) -> None:
         """Take a step in."""
@@ -50,6 +52,7 @@ class Meter:
         values = {name: float(total) / self.steps for name, total in self.sums.items()}
         values["lr"] = self.lr
         values["items_per_second"] = self.items / max(time.perf_counter() - self.began, 1e-9)
+        self.is_finite = math.isfinite(values["loss"])
         self.restart()
         return [(name, step, value) for name, value in values.items() if math.isfinite(value)]
 
@@ -64,9 +67,9 @@ def make(*, steps: int) -> Meter:
     return Meter(interval=max(_MIN_INTERVAL, math.ceil(steps / _MAX_POINTS)))
 
 
-def epoch_points(epoch: Epoch, *, metric: str) -> list[Point]:
-    """The points of an epoch's end; `metric` is what the job selects by."""
+def epoch_points(epoch: Epoch, *, step: int, metric: str) -> list[Point]:
+    """The points of an epoch's end at a run's step; `metric` is what the job selects by."""
     names = dict.fromkeys(("accuracy", "loss", metric))
     values = {f"validation_{name}": epoch.validation[name] for name in names}
     values["train_accuracy"] = epoch.train_accuracy
-    return [(name, epoch.step, value) for name, value in values.items() if math.isfinite(value)]
+    return [(name, step, value) for name, value in values.items() if math.isfinite(value)]

@@ -1,21 +1,27 @@
 """The prepare run: whether everything fits, before anything is spent, and what it will cost.
 
-Its result is {"students": {name: {parameters, macs, bytes, step_seconds}}, "teachers": {id:
-{parameters, macs, item_seconds, train, validation}}, "teacher_forwards", "store_hits",
-"seconds"}. An estimate is the same with null for the teacher's metrics. The test part is never
-opened.
+Its result is {"students": {name: {network, parameters, macs, bytes, step_seconds}}, "networks":
+{variant or "": {student: network}}, "teachers": {id: {parameters, macs, item_seconds, train,
+validation}}, "teacher_forwards", "store_hits", "precision", "warnings": [{code, message}],
+"seconds"}. `networks` has those that `shrink` made; a teacher that is known by its outputs has
+null for what a network costs. An estimate is the same with null for the metrics of teachers that
+would have to be run. The test part is never opened.
 """
 
 from __future__ import annotations
 
 import time
+from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import torch
 
 from stillhouse.spec import ResolvedJob
-from worker.engine import device, material, objective, recipe, teacher, trial
+from worker.engine import course, device, fitting, material, objective, panel, recipe, trial
+from worker.engine.fitting import Fitting
+from worker.engine.recorded import Recorded
 from worker.engine.stop import Say
 from worker.engine.trial import Bench, Pulse
 from worker.protocol import Assignment
@@ -25,7 +31,7 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
     """Check and measure.
 
     What doesn't fit is refused as `InputRejected`, by the codes of `material.take`,
-    `objective.check`, `networks.build`, `teacher.load` and `trial.of_student`.
+    `objective.check`, `panel.load`, `Fitting.check`, `trial.of_student` and `fitting.check_expectations`.
 
     Args:
         assignment: Of kind "prepare" or "estimate".
@@ -35,7 +41,8 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
         The result, and no files.
     """
     began = time.perf_counter()
-    spec = ResolvedJob.model_validate(assignment["spec"])
+    variants = list(_variants(assignment))
+    _, spec = variants[0]
     chosen = recipe.of_job(spec)
     bench = Bench(
         recipe=chosen,
@@ -43,50 +50,91 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
         classes=len(assignment["dataset"]["classes"]),
         device=torch.device(assignment["device"]),
         files=assignment["files"],
-        pulse=_pulse(say, steps=len(spec.students) + len(assignment["teachers"])),
+        pulse=_pulse(say, steps=len(variants) * len(spec.students) + len(assignment["teachers"])),
     )
-    objective.check(spec.objective, classes=bench.classes)
-    students = _measure_students(bench, spec)
-    teachers, forwards = _measure_teachers(bench, assignment)
+    for _, one in variants:
+        objective.check(one.objective, classes=bench.classes)
+    asked = panel.load(assignment, spec, device=bench.device)
+    teachers = {one.id: one for one in asked.teachers} if asked else {}
+    fits = Fitting(teachers, course.transfer_parts(assignment["transfer"]))
+    students, networks = _try_students(bench, assignment, fits, variants)
+    measured, forwards = _measure_teachers(bench, assignment, fits)
+    if assignment["kind"] == "prepare":
+        reached = {name: figures["validation"]["accuracy"] for name, figures in measured.items()}
+        fitting.check_expectations(spec, reached)
     result = {
         "students": students,
-        "teachers": teachers,
+        "networks": networks,
+        "teachers": measured,
         "teacher_forwards": forwards,
         "store_hits": 0,
         "precision": device.settle(chosen.precision, device=bench.device),
+        "warnings": _warnings(variants),
         "seconds": time.perf_counter() - began,
     }
     return result, []
 
 
-def _measure_students(bench: Bench, spec: ResolvedJob) -> dict[str, Any]:
+def _variants(assignment: Assignment) -> Iterator[tuple[str, ResolvedJob]]:
+    """Every variant of the job, or the job itself without a name."""
+    given = assignment.get("variants") or []
+    for variant in given:
+        yield variant["name"] or "", ResolvedJob.model_validate(variant["spec"])
+    if not given:
+        yield "", ResolvedJob.model_validate(assignment["spec"])
+
+
+def _try_students(
+    bench: Bench,
+    assignment: Assignment,
+    fits: Fitting,
+    variants: list[tuple[str, ResolvedJob]],
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """What each student costs, by the first variant; and the networks that `shrink` made."""
     measured: dict[str, Any] = {}
-    for place, student in enumerate(spec.students):
-        measured[student.name] = trial.of_student(bench, student, field=f"students.{place}")
-        bench.pulse(1)
-    return measured
+    made: dict[str, dict[str, Any]] = {}
+    tried: set[str] = set()
+    for name, spec in variants:
+        chosen = recipe.of_job(spec)
+        here = replace(
+            bench, recipe=chosen, parts=material.take(assignment["dataset"], recipe=chosen)
+        )
+        for place, given in enumerate(spec.students):
+            student = fits.resolve(here, spec, given, place=place)
+            network = recipe.network(student).model_dump(mode="json")
+            if given.shrink is not None:
+                made.setdefault(name, {})[student.name] = network
+            key = f"{network} {student.input}"
+            if key not in tried:
+                figures = trial.of_student(here, student, field=f"students.{place}")
+                measured.setdefault(student.name, {"network": network} | figures)
+                tried.add(key)
+            fits.check(here, spec, student, place=place)
+            bench.pulse(1)
+    return measured, made
 
 
-def _measure_teachers(bench: Bench, assignment: Assignment) -> tuple[dict[str, Any], int]:
+def _measure_teachers(
+    bench: Bench, assignment: Assignment, fits: Fitting
+) -> tuple[dict[str, Any], int]:
     measured: dict[str, Any] = {}
     forwards = 0
-    for place, files in enumerate(assignment["teachers"]):
-        loaded = teacher.load(
-            files,
-            classes=bench.classes,
-            device=bench.device,
-            inputs=bench.files,
-            field=f"teachers.{place}",
-        )
-        figures, items = (
-            trial.of_teacher(bench, loaded)
-            if assignment["kind"] == "prepare"
-            else trial.of_teacher_speed(bench, loaded)
-        )
-        measured[files["id"]] = figures
-        forwards += items
+    for name, one in fits.teachers.items():
+        if isinstance(one, Recorded):
+            measured[name] = trial.of_recorded(bench, one)
+        else:
+            is_prepared = assignment["kind"] == "prepare"
+            of = trial.of_teacher if is_prepared else trial.of_teacher_speed
+            measured[name], items = of(bench, one)
+            forwards += items
         bench.pulse(1)
     return measured, forwards
+
+
+def _warnings(variants: list[tuple[str, ResolvedJob]]) -> list[dict[str, str]]:
+    """Each once, whichever variants have it."""
+    found = [warning for _, spec in variants for warning in fitting.warnings(spec)]
+    return list({warning["code"]: warning for warning in found}.values())
 
 
 def _pulse(say: Say, *, steps: int) -> Pulse:

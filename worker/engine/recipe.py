@@ -9,6 +9,8 @@ from stillhouse.spec import (
     AdamW,
     AnyInput,
     Augment,
+    EarlyStopping,
+    Ema,
     Muon,
     NetworkSpec,
     ResolvedJob,
@@ -39,6 +41,12 @@ class Recipe:
     clip_norm: float | None
     metric: str
     """What chooses the epoch on the validation part, without its prefix: `accuracy`."""
+    accumulate: int = 1
+    """Micro-batches of a step."""
+    ema: Ema | None = None
+    early_stopping: EarlyStopping | None = None
+    balance: bool = False
+    """Whether the terms are scaled by the first batch's gradients."""
 
 
 def of_job(spec: ResolvedJob) -> Recipe:
@@ -68,8 +76,12 @@ def of_job(spec: ResolvedJob) -> Recipe:
         view_seed=_settled(training.view_seed),
         precision=training.precision,
         deterministic=_settled(training.deterministic),
-        clip_norm=None if training.clip_norm is None else _settled(training.clip_norm),
+        clip_norm=_settled(training.clip_norm),
         metric=spec.select.removeprefix("validation_"),
+        accumulate=_settled(training.accumulate),
+        ema=_settled(training.ema),
+        early_stopping=_settled(training.early_stopping),
+        balance=training.balance,
     )
 
 

@@ -1,8 +1,8 @@
-"""A ready teacher: its network, in the dataset's class order, and what it is fed."""
+"""A ready teacher with weights: its network, in the dataset's class order, and what it is fed."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -14,8 +14,8 @@ from torch import Tensor, nn
 from stillhouse.errors import InputRejected
 from stillhouse.spec import AnyInput, NetworkSpec
 from worker.engine import networks
-from worker.engine.data import feed
 from worker.engine.data.feed import Feed
+from worker.engine.data.feed import make as make_feed
 from worker.protocol import TeacherFiles
 
 _INPUT: TypeAdapter[AnyInput] = TypeAdapter(AnyInput)
@@ -48,6 +48,36 @@ class Teacher:
     """In eval mode, without gradients; outputs (batch, classes) in the dataset's order."""
     feed: Feed
     input: AnyInput
+    spec: NetworkSpec
+
+    @property
+    def body(self) -> nn.Module:
+        """The network without a re-ordering of its classes, under its own names of layers."""
+        return self.network.network if isinstance(self.network, InClassOrder) else self.network
+
+
+def of_network(
+    network: nn.Module,
+    *,
+    spec: NetworkSpec,
+    fed: AnyInput,
+    feed: Feed,
+    id: str,  # noqa: A002 - the field's name
+) -> Teacher:
+    """Make a teacher of a network in memory, whose outputs are the dataset's classes in order.
+
+    Args:
+        network: On its device. It is the teacher's from now on: in eval mode, without gradients.
+        spec: Its architecture.
+        fed: What it is fed.
+        feed: The same, ready to be called.
+        id: What it is called.
+
+    Returns:
+        The teacher.
+    """
+    network.requires_grad_(requires_grad=False)
+    return Teacher(id=id, network=network.eval(), feed=feed, input=fed, spec=spec)
 
 
 def load(
@@ -73,7 +103,8 @@ def load(
         The teacher.
 
     Raises:
-        InputRejected: `class_count_differs`: it has other outputs than the dataset has classes.
+        InputRejected: `class_count_differs`: it has other outputs than the dataset has classes;
+            `class_map_invalid`: the order of classes names an output that it hasn't.
     """
     spec = NetworkSpec.model_validate(files["network"])
     fed = _INPUT.validate_python(files["input"])
@@ -86,17 +117,40 @@ def load(
             "name the classes on both sides, or take another teacher.",
             field=field,
         )
+    if order is not None:
+        check_order(order, outputs=outputs, classes=classes, field=field)
     network = networks.build(spec, classes=outputs, fed=fed, field=f"{field}.network")
-    _fill(network, Path(str(files["weights"])), field=field)
+    fill(network, Path(str(files["weights"])), field=field)
     if order is not None and order != list(range(outputs)):
         network = InClassOrder(network, order)
-    network.requires_grad_(requires_grad=False)
-    return Teacher(
+    return of_network(
+        network.to(device),
+        spec=spec,
+        fed=fed,
+        feed=make_feed(fed, device=device, files=inputs),
         id=files["id"],
-        network=network.eval().to(device),
-        feed=feed.make(fed, device=device, files=inputs),
-        input=fed,
     )
+
+
+def check_order(order: Sequence[int], *, outputs: int, classes: int, field: str) -> None:
+    """Refuse an order of classes that a teacher's outputs can't be put into.
+
+    Args:
+        order: For each class of the dataset, the teacher's output.
+        outputs: How many the teacher has.
+        classes: The dataset's number of classes.
+        field: Where the teacher stands in the job's specification.
+
+    Raises:
+        InputRejected: `class_map_invalid`.
+    """
+    if len(order) != classes or not all(0 <= place < outputs for place in order):
+        raise InputRejected(
+            "class_map_invalid",
+            f"The map of classes must name one of the teacher's {outputs} outputs for each of "
+            f"the dataset's {classes} classes.",
+            field=f"{field}.class_map",
+        )
 
 
 def _count_outputs(files: TeacherFiles, spec: NetworkSpec, *, otherwise: int) -> int:
@@ -106,7 +160,19 @@ def _count_outputs(files: TeacherFiles, spec: NetworkSpec, *, otherwise: int) ->
     return given if isinstance(given, int) else otherwise
 
 
-def _fill(network: nn.Module, weights: Path, *, field: str) -> None:
+def fill(network: nn.Module, weights: Path, *, field: str, code: str = "teacher_mismatch") -> None:
+    """Load a network's weights, strictly.
+
+    Args:
+        network: The network.
+        weights: A safetensors file.
+        field: Where it stands in the job's specification.
+        code: Of the refusal.
+
+    Raises:
+        InputRejected: By that code; it names tensors that are missing, not in the network, or
+            of another shape.
+    """
     given = safetensors.torch.load_file(weights)
     expected = network.state_dict()
     found = {name: tuple(tensor.shape) for name, tensor in given.items()}
@@ -115,12 +181,12 @@ def _fill(network: nn.Module, weights: Path, *, field: str) -> None:
     extra = [n for n in found if n not in wanted]
     shape = [n for n in wanted if n in found and found[n] != wanted[n]]
     if missing or extra or shape:
-        raise _mismatch(missing, extra, shape, field=field)
+        raise _mismatch(missing, extra, shape, field=field, code=code)
     network.load_state_dict(expected | given)
 
 
 def _mismatch(
-    missing: list[str], extra: list[str], shape: list[str], *, field: str
+    missing: list[str], extra: list[str], shape: list[str], *, field: str, code: str
 ) -> InputRejected:
     total = len(missing) + len(extra) + len(shape)
     named = _MAX_NAMED
@@ -129,7 +195,7 @@ def _mismatch(
         tensors[kind] = names[:named]
         named -= len(names[:named])
     return InputRejected(
-        "teacher_mismatch",
+        code,
         f"The weights don't fit the network: {len(missing)} tensors are missing, {len(extra)} "
         f"are not in it, {len(shape)} have another shape. Name the network they were saved from.",
         field=field,

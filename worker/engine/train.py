@@ -7,24 +7,23 @@ is the only thing that waits for the device.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from stillhouse.errors import RunFailed
-from stillhouse.spec import MINIMISED
-from worker.engine import device, features, predict, schedule, seeds
-from worker.engine.batch import Batch, Shown
+from worker.engine import average, choice, device, predict, schedule, snapshot, step
 from worker.engine.course import Course
 from worker.engine.data import order, views
-from worker.engine.objective import Loss
 from worker.engine.proof import metrics
-from worker.engine.state import Epoch, State, check_finite, describe_divergence
+from worker.engine.state import MAX_ROLLBACKS, Epoch, NotFiniteError, State, check_finite
+
+Ended = Literal["epochs", "early_stopping"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,28 +41,43 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
+class Notice:
+    """Something that the user shall know, and that did not end the run."""
+
+    code: Literal["rolled_back", "micro_batch_halved"]
+    detail: str
+
+
+@dataclass(frozen=True, slots=True)
 class Result:
     """A run's end."""
 
     weights: dict[str, Tensor]
-    """The best epoch's state dict, on the CPU."""
+    """The best epoch's state dict, on the CPU; of the moving average where there is one."""
     best: Epoch
     history: tuple[Epoch, ...]
+    ended: Ended
     train_seconds: float
     """In steps alone: without validation and what the consumer did between steps."""
     items_per_second: float
 
 
+Event = Step | Epoch | Notice | Result
+
+
 def distill(
     state: State, *, course: Course, pulse: Callable[[], None] = lambda: None
-) -> Iterator[Step | Epoch | Result]:
+) -> Iterator[Event]:
     """Train from where `state` stands to the end.
 
     The state is consistent whenever this yields, and when `pulse` raises; from a copy of it the
-    run goes on as if nothing had been. torch's global generator is seeded at every step. A loss
-    or a parameter that is no longer finite ends the run as `RunFailed("diverged")`: on a CPU
-    before the optimizer's step; on a GPU, where looking would stall each step, the latest at the
-    end of the epoch, before its weights can be chosen (see `check_finite`).
+    run goes on as if nothing had been. torch's global generator is seeded at every step.
+
+    A loss or a weight that is no longer finite brings the run back to `state.good` with half the
+    learning rate, twice at most; the third time it is `RunFailed("diverged")`. On a CPU it is
+    seen before the optimizer's step; on a GPU, where looking would stall each step, when the
+    consumer reads a loss and sets `state.is_suspect`, and the latest at the end of the epoch,
+    before its weights can be chosen.
 
     Args:
         state: Changed in place.
@@ -71,15 +85,28 @@ def distill(
         pulse: Called often wherever no step is yielded for long; it may raise to stop.
 
     Yields:
-        Step | Epoch | Result: Every step, every epoch's end, and the result once.
+        Event: Every step, every epoch's end, what the user shall know, and the result once.
     """
-    while state.epoch < course.recipe.epochs:
-        yield from _run_epoch(state, course=course, pulse=pulse)
-        yield _close_epoch(state, course=course, pulse=pulse)
+    while not _is_over(state, course=course):
+        if state.good is None or state.good.position["step"] != state.step:
+            state.good = snapshot.take(state)
+        try:
+            yield from _run_epoch(state, course=course, pulse=pulse)
+            yield _close_epoch(state, course=course, pulse=pulse)
+        except NotFiniteError as error:
+            yield _roll_back(state, what=str(error))
     yield _conclude(state, course=course)
 
 
-def _run_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> Iterator[Step]:
+def _is_over(state: State, *, course: Course) -> bool:
+    recipe = course.recipe
+    stands_still = choice.is_over(state.history, recipe.early_stopping, metric=recipe.metric)
+    return state.epoch >= recipe.epochs or stands_still
+
+
+def _run_epoch(
+    state: State, *, course: Course, pulse: Callable[[], None]
+) -> Iterator[Step | Notice]:
     recipe = course.recipe
     view = views.number(state.epoch, views=recipe.views, augment=recipe.augment)
     if course.teacher is not None:
@@ -90,61 +117,58 @@ def _run_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> It
     batches, steps = course.batches, course.steps
     for start, stop in batches[state.batch :]:
         began = time.perf_counter()
-        lr = recipe.lr * schedule.share(
+        halvings = state.halvings
+        share = schedule.share(
             recipe.schedule, step=state.step, steps=steps, steps_per_epoch=len(batches)
         )
-        loss = _take_step(state, course=course, rows=permutation[start:stop], view=view, lr=lr)
+        lr = recipe.lr * share * 0.5**state.rollbacks
+        rows = permutation[start:stop]
+        taken = step.take(state, course=course, rows=rows, view=view, lr=lr)
         state.step, state.batch = state.step + 1, state.batch + 1
         state.seen += stop - start
+        state.correct = state.correct + taken.correct
         state.train_seconds += time.perf_counter() - began
+        if state.halvings > halvings:
+            yield _say_halved(state, course=course)
         yield Step(
             step=state.step,
             epoch=state.epoch,
             items=stop - start,
             lr=lr,
-            loss=loss.total.detach(),
-            shares=loss.shares,
+            loss=taken.loss,
+            shares=taken.shares,
         )
+        if state.is_suspect:
+            raise NotFiniteError("loss")
 
 
-def _take_step(state: State, *, course: Course, rows: Tensor, view: int, lr: float) -> Loss:
-    recipe, place = course.recipe, course.source.device
-    device.seed(seeds.derive(course.seed, "step", state.step), device=place)
-    shown = _show(course, rows, view=view)
-    told = course.teacher.take(shown, view=view) if course.teacher else None
-    with (
-        device.autocast(recipe.precision, device=place, deterministic=recipe.deterministic),
-        features.capture(state.network, state.objective.student_layers) as seen,
-    ):
-        logits = state.network(course.feed(shown.items))
-    loss: Loss = state.objective(Batch(shown, logits, seen, state.network, told))
-    if place.type == "cpu" and not math.isfinite(loss.total.item()):
-        raise RunFailed("diverged", describe_divergence(state, what="loss"))
-    state.optimizer.zero_grad()
-    loss.total.backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    _update(state, lr=lr, clip_norm=recipe.clip_norm)
-    state.correct = state.correct + (logits.detach().argmax(dim=1) == shown.labels).sum()
-    return loss
-
-
-def _show(course: Course, rows: Tensor, *, view: int) -> Shown:
-    index = rows.to(course.source.device, non_blocking=True)
-    items = views.apply(
-        course.source.take(rows),
-        index,
-        augment=course.recipe.augment,
-        seed=course.recipe.view_seed,
-        view=view,
+def _say_halved(state: State, *, course: Course) -> Notice:
+    parts = course.recipe.accumulate * 2**state.halvings
+    return Notice(
+        "micro_batch_halved",
+        f"Memory was short at step {state.step}: each batch now goes through in {parts} parts. "
+        "The step still sees all of its items.",
     )
-    return Shown(items, index, course.labels[index])
 
 
-def _update(state: State, *, lr: float, clip_norm: float | None) -> None:
-    if clip_norm is not None:
-        torch.nn.utils.clip_grad_norm_(state.network.parameters(), clip_norm)
-    for group in state.optimizer.param_groups:
-        group["lr"] = lr
-    state.optimizer.step()
+def _roll_back(state: State, *, what: str) -> Notice:
+    at, epoch, rollbacks, seconds = state.step, state.epoch, state.rollbacks, state.train_seconds
+    if rollbacks >= MAX_ROLLBACKS or state.good is None:
+        raise RunFailed(
+            "diverged",
+            f"The {what} stopped being finite at step {at + 1}, epoch {epoch}, also at "
+            f"{0.5**rollbacks:g} times the learning rate; lower training.optimizer.lr, or set "
+            "training.clip_norm.",
+        )
+    halvings = state.halvings
+    snapshot.restore(state, state.good)
+    state.rollbacks, state.halvings, state.train_seconds = rollbacks + 1, halvings, seconds
+    state.is_suspect = False
+    return Notice(
+        "rolled_back",
+        f"The {what} stopped being finite at step {at + 1}, epoch {epoch}; the run went back to "
+        f"step {state.step} and goes on at {0.5**state.rollbacks:g} times the learning rate.",
+    )
 
 
 def _close_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> Epoch:
@@ -152,45 +176,47 @@ def _close_epoch(state: State, *, course: Course, pulse: Callable[[], None]) -> 
     device.synchronize(course.source.device)
     state.train_seconds += time.perf_counter() - began
     check_finite(state)
-    logits = predict.logits(
-        state.network,
-        course.validation,
-        course.feed,
-        batch_size=course.recipe.batch_size,
-        device=course.source.device,
-        each=lambda _: pulse(),
-    )
-    labels = torch.from_numpy(np.array(course.validation.labels))
-    epoch = Epoch(
-        epoch=state.epoch,
-        step=state.step,
-        train_accuracy=int(state.correct) / state.seen,
-        validation=metrics.score(logits, labels),
-    )
+    with average.in_place(state):
+        logits = predict.logits(
+            state.network,
+            course.validation,
+            course.feed,
+            batch_size=course.recipe.batch_size,
+            device=course.source.device,
+            each=lambda _: pulse(),
+        )
+        weights = state.network.state_dict()
+        labels = torch.from_numpy(np.array(course.validation.labels))
+        epoch = Epoch(
+            epoch=state.epoch,
+            step=state.step,
+            train_accuracy=int(state.correct) / state.seen,
+            validation=metrics.score(logits, labels),
+        )
+        if _is_best(epoch, state, metric=course.recipe.metric):
+            state.best = {k: v.detach().to("cpu", copy=True) for k, v in weights.items()}
+            state.best_epoch = epoch.epoch
     state.history.append(epoch)
-    if _is_better(epoch, state, metric=course.recipe.metric):
-        state.best = {
-            k: v.detach().to("cpu", copy=True) for k, v in state.network.state_dict().items()
-        }
-        state.best_epoch = epoch.epoch
     state.epoch, state.batch, state.correct, state.seen = state.epoch + 1, 0, 0, 0
     return epoch
 
 
-def _is_better(epoch: Epoch, state: State, *, metric: str) -> bool:
+def _is_best(epoch: Epoch, state: State, *, metric: str) -> bool:
     """Strictly, so that of equals the earliest stays."""
     if state.best_epoch < 0:
         return True
-    value, best = epoch.validation[metric], state.history[state.best_epoch].validation[metric]
-    return value < best if metric in MINIMISED else value > best
+    best = state.history[state.best_epoch].validation[metric]
+    return choice.is_better(epoch.validation[metric], best, metric=metric)
 
 
 def _conclude(state: State, *, course: Course) -> Result:
-    items = len(course.source) * course.recipe.epochs
+    items = len(course.source) * len(state.history)
+    is_early = len(state.history) < course.recipe.epochs
     return Result(
         weights=state.best,
         best=state.history[state.best_epoch],
         history=tuple(state.history),
+        ended="early_stopping" if is_early else "epochs",
         train_seconds=state.train_seconds,
         items_per_second=items / max(state.train_seconds, 1e-9),
     )

@@ -1,64 +1,38 @@
 """The train run: one student, one arm, one seed, from its assignment to its files.
 
-Its result is {"best_epoch", "epochs", "history", "validation", "train_seconds",
-"items_per_second", "teacher_forwards", "store_hits", "parameters", "macs"}; its files are those
-of `student_folder`.
+Its result is {"best_epoch", "epochs", "ended", "history", "validation", "stages",
+"train_seconds", "items_per_second", "teacher_forwards", "store_hits", "parameters", "macs",
+"parameter_ratio"}; its files are those of `student_folder`. `stages` tells of each network that
+was trained {"name", "best_epoch", "epochs", "ended", "validation", "kept"}; all but the times
+and counts are of the one that is served. `parameter_ratio` is {"lambda", "cosine"} where the
+student was tied to its teacher's weights, else null.
 """
 
 from __future__ import annotations
 
-import dataclasses
-import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from stillhouse.errors import RunFailed
-from stillhouse.spec import ResolvedJob, StudentSpec
-from worker.engine import checkpoint, course, meter, networks, recipe, train, trial
-from worker.engine import state as states
-from worker.engine.course import Course
-from worker.engine.meter import Meter
-from worker.engine.objective import Objective
+from stillhouse.spec import ParameterRatio, ResolvedJob, TeacherInit
+from worker.engine import (
+    checkpoint,
+    course,
+    journey,
+    meter,
+    networks,
+    objective,
+    recipe,
+    snapshot,
+    stages,
+    tie,
+)
+from worker.engine.checkpoint import Past, Saved
+from worker.engine.journey import Run
 from worker.engine.serving import student_folder
-from worker.engine.state import Epoch, State
 from worker.engine.stop import Say, Stopped
-from worker.engine.train import Result, Step
 from worker.protocol import Assignment
-
-log = logging.getLogger(__name__)
-
-_CHECKPOINT_SHARE = 0.03
-"""The most of a run's time that may go into checkpoints."""
-
-
-@dataclass(slots=True)
-class _Run:
-    assignment: Assignment
-    say: Say
-    student: StudentSpec
-    state: State
-    course: Course
-    steps: int
-    meter: Meter
-    configuration: str
-    saved_step: int
-    next_save: float
-    """On the monotonic clock, in seconds."""
-    earlier: dict[str, int]
-    """The teacher's counters before this process."""
-
-    def counters(self) -> dict[str, int]:
-        """What the teacher was asked in all of the run's attempts that left a checkpoint."""
-        outputs = self.course.teacher
-        return {
-            "teacher_forwards": self.earlier.get("teacher_forwards", 0)
-            + (outputs.forwards if outputs else 0),
-            "store_hits": self.earlier.get("store_hits", 0) + (outputs.hits if outputs else 0),
-        }
 
 
 def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tuple[str, Path]]]:
@@ -75,150 +49,107 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
         Stopped: Once a checkpoint of where the run stands was said.
     """
     run = _begin(assignment, say=say)
-    _resume(run)
     try:
-        result = _follow(run)
+        while not journey.follow(run):
+            journey.enter_next(run)
     except Stopped:
-        _save(run)
+        journey.save(run)
         raise
-    return _finish(run, result)
+    return _finish(run)
 
 
-def _begin(assignment: Assignment, *, say: Say) -> _Run:
+def _begin(assignment: Assignment, *, say: Say) -> Run:
     spec = ResolvedJob.model_validate(assignment["spec"])
     place, student = next(
         (place, one) for place, one in enumerate(spec.students) if one.name == assignment["student"]
     )
-    seed = assignment["seed"] or 0
-    network = trial.build(
-        student,
-        seed=seed,
-        classes=len(assignment["dataset"]["classes"]),
-        device=torch.device(assignment["device"]),
-        field=f"students.{place}",
-    )
-    chosen = course.of_run(assignment, spec, student, seed=seed)
-    return _Run(
+    arm = assignment["arm"] or objective.NO_TEACHER
+    base = stages.course_of(assignment, spec, student, seed=assignment["seed"] or 0, arm=arm)
+    plan = stages.plan(spec, student, arm=arm, field=f"students.{place}")
+    configuration = checkpoint.fingerprint(course.configuration(assignment, spec, student))
+    saved = _open_checkpoint(assignment, configuration=configuration, say=say)
+    past = saved.past if saved else Past()
+    stage = plan[len(past.stages)]
+    state, chosen = stages.begin(stage, base, files=assignment["files"], past=past)
+    run = Run(
         assignment=assignment,
         say=say,
         student=student,
-        state=states.begin(
-            network, Objective(chosen.terms).to(chosen.source.device), recipe=chosen.recipe
-        ),
+        plan=plan,
+        base=base,
+        past=past,
+        state=state,
         course=chosen,
-        steps=chosen.steps,
-        meter=meter.make(steps=chosen.steps),
-        configuration=checkpoint.fingerprint(course.configuration(assignment, spec, student)),
+        meter=meter.make(steps=chosen.steps * len(plan)),
+        configuration=configuration,
         saved_step=0,
         next_save=time.monotonic() + assignment["checkpoint_seconds"],
-        earlier={},
+        earlier=saved.counters if saved else {},
     )
+    if saved is not None:
+        snapshot.restore(state, saved.snapshot)
+        run.saved_step = run.step
+        detail = f"Resumed at step {run.step} of {run.steps}."
+        say({"type": "event", "level": "info", "code": "resumed", "detail": detail})
+    return run
 
 
-def _resume(run: _Run) -> None:
-    path = run.assignment["checkpoint"]
+def _open_checkpoint(assignment: Assignment, *, configuration: str, say: Say) -> Saved | None:
+    path = assignment["checkpoint"]
     if path is None:
-        return
+        return None
     try:
-        run.earlier = checkpoint.load(Path(path), run.state, configuration=run.configuration)
+        return checkpoint.load(Path(path), configuration=configuration)
     except RunFailed as error:
         # An older image or another device wrote it: what it holds would not give our bytes.
         detail = f"{error.detail} The run begins anew."
-        run.say({"type": "event", "level": "warn", "code": error.failure, "detail": detail})
-        return
-    run.saved_step = run.state.step
-    detail = f"Resumed at step {run.state.step} of {run.steps}."
-    run.say({"type": "event", "level": "info", "code": "resumed", "detail": detail})
+        say({"type": "event", "level": "warn", "code": error.failure, "detail": detail})
+        return None
 
 
-def _follow(run: _Run) -> Result:
-    """Go through the training's events until the result."""
-    _tell_progress(run)
-    for event in train.distill(run.state, course=run.course, pulse=lambda: _tell_progress(run)):
-        match event:
-            case Step():
-                _take_step(run, event)
-            case Epoch():
-                _take_epoch(run, event)
-            case Result():
-                return event
-    raise RuntimeError("the training ended without a result")
-
-
-def _take_step(run: _Run, step: Step) -> None:
-    run.meter.add(step)
-    if run.meter.is_due:
-        run.say({"type": "metrics", "points": run.meter.read(step.step)})
-    if time.monotonic() >= run.next_save:
-        _save(run)
-    _tell_progress(run)
-
-
-def _take_epoch(run: _Run, epoch: Epoch) -> None:
-    points = run.meter.read(epoch.step) + meter.epoch_points(epoch, metric=run.course.recipe.metric)
-    run.say({"type": "metrics", "points": points})
-    metric = run.course.recipe.metric
-    log.info(
-        "epoch %d of %d, step %d: train accuracy %.4f, validation %s %.4f",
-        epoch.epoch + 1,
-        run.course.recipe.epochs,
-        epoch.step,
-        epoch.train_accuracy,
-        metric,
-        epoch.validation[metric],
-    )
-    run.meter.restart()  # The time that validation took is not the next steps'.
-    _tell_progress(run)
-
-
-def _tell_progress(run: _Run) -> None:
-    run.say(
-        {
-            "type": "progress",
-            "step": run.state.step,
-            "steps": run.steps,
-            "epoch": min(run.state.epoch, run.course.recipe.epochs - 1),
-        }
-    )
-
-
-def _save(run: _Run) -> None:
-    if run.state.step == run.saved_step:
-        return
-    began = time.monotonic()
-    states.check_finite(run.state)
-    path = Path(run.assignment["work"]) / f"checkpoint-{run.state.step}.safetensors"
-    file = checkpoint.save(
-        path, run.state, configuration=run.configuration, counters=run.counters()
-    )
-    run.saved_step = run.state.step
-    run.say({"type": "checkpoint", "step": run.state.step, "epoch": run.state.epoch, "file": file})
-    now = time.monotonic()
-    run.next_save = now + max(
-        run.assignment["checkpoint_seconds"], (now - began) / _CHECKPOINT_SHARE
-    )
-
-
-def _finish(run: _Run, result: Result) -> tuple[dict[str, Any], list[tuple[str, Path]]]:
+def _finish(run: Run) -> tuple[dict[str, Any], list[tuple[str, Path]]]:
     fed = recipe.fed(run.student)
-    run.state.network.load_state_dict(result.weights)
+    network = run.state.network
+    network.load_state_dict(run.past.weights)
     written = student_folder.write(
         Path(run.assignment["work"]) / "student",
-        run.state.network,
+        network,
         spec=recipe.network(run.student),
         input=fed,
         classes=run.assignment["dataset"]["classes"],
     )
-    parameters, macs = networks.measure(run.state.network, fed)
+    parameters, macs = networks.measure(network, fed)
+    served = next(told for told in reversed(run.past.stages) if told["kept"])
     figures = {
-        "best_epoch": result.best.epoch,
-        "epochs": len(result.history),
-        "history": [dataclasses.asdict(epoch) for epoch in result.history],
-        "validation": result.best.validation,
-        "train_seconds": result.train_seconds,
-        "items_per_second": result.items_per_second,
+        **{name: value for name, value in served.items() if name not in ("name", "kept")},
+        "stages": [
+            {name: value for name, value in told.items() if name != "history"}
+            for told in run.past.stages
+        ],
+        "train_seconds": run.past.seconds,
+        "items_per_second": run.past.items / max(run.past.seconds, 1e-9),
         "parameters": parameters,
         "macs": macs,
+        "parameter_ratio": _relate(run),
         **run.counters(),
     }
     return figures, [(path.name, path) for path in written]
+
+
+def _relate(run: Run) -> dict[str, float | None] | None:
+    """How a student that was tied to its teacher's weights relates to them now."""
+    first = run.base.panel.inside if run.base.panel else None
+    ties: list[ParameterRatio | TeacherInit] = [
+        term for term in run.course.terms if isinstance(term, ParameterRatio)
+    ]
+    if isinstance(run.student.init, TeacherInit):
+        ties.append(run.student.init)
+    if first is None or not ties:
+        return None
+    return tie.measure(
+        run.state.network,
+        first,
+        fed=recipe.fed(run.student),
+        layers=ties[0].layers,
+        exclude=ties[0].exclude,
+    )

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -13,16 +12,17 @@ import torch
 from torch import nn
 
 from stillhouse.errors import InputRejected, RunFailed
-from stillhouse.spec import AnyInput, StudentSpec
-from worker.engine import device, networks, objective, predict, recipe, seeds, train
+from stillhouse.spec import StudentSpec
+from worker.engine import device, networks, predict, recipe, seeds, train
 from worker.engine import state as states
-from worker.engine.course import Course, labels_of
+from worker.engine.course import Course, of_parts
 from worker.engine.data import feed
 from worker.engine.data.parts import Part
 from worker.engine.proof import metrics
 from worker.engine.recipe import Recipe
+from worker.engine.recorded import Recorded
 from worker.engine.teacher import Teacher
-from worker.engine.train import Step
+from worker.engine.train import Notice, Step
 
 Pulse = Callable[[int], None]
 """Takes how many networks were finished since; it may raise to stop."""
@@ -62,16 +62,22 @@ def of_student(bench: Bench, student: StudentSpec, *, field: str) -> dict[str, A
     network = build(student, seed=0, classes=bench.classes, device=bench.device, field=field)
     parameters, macs = networks.measure(network, fed)
     size = sum(t.numel() * t.element_size() for t in network.state_dict().values())
-    seconds = _time_steps(bench, network, fed, field=field)
+    seconds = _time_steps(bench, network, student, field=field)
     return {"parameters": parameters, "macs": macs, "bytes": size, "step_seconds": seconds}
 
 
 def build(
-    student: StudentSpec, *, seed: int, classes: int, device: torch.device, field: str
+    student: StudentSpec,
+    *,
+    seed: int,
+    classes: int,
+    device: torch.device,
+    field: str,
+    draw: int = 0,
 ) -> nn.Module:
     """A student's network with the initial weights of a seed, the same in every arm."""
     fed = recipe.fed(student)
-    torch.manual_seed(seeds.derive(seed, "weights"))
+    torch.manual_seed(seeds.derive(seed, "weights", draw))
     network = networks.build(
         recipe.network(student),
         classes=classes,
@@ -104,6 +110,18 @@ def of_teacher_speed(bench: Bench, teacher: Teacher) -> tuple[dict[str, Any], in
     return _costs(teacher) | {"item_seconds": seconds} | none, 2 * count
 
 
+def of_recorded(bench: Bench, teacher: Recorded) -> dict[str, Any]:
+    """The metrics of a teacher that is known by its outputs alone; it costs nothing.
+
+    Rows without outputs are refused as in `Recorded.look_up`.
+    """
+    scores = {
+        name: metrics.score(teacher.look_up(part), torch.from_numpy(np.array(part.labels)))
+        for name, part in bench.parts.items()
+    }
+    return {"parameters": None, "macs": None, "item_seconds": 0.0} | scores
+
+
 def _costs(teacher: Teacher) -> dict[str, Any]:
     parameters, macs = networks.measure(teacher.network, teacher.input)
     return {"parameters": parameters, "macs": macs}
@@ -121,23 +139,23 @@ def _score(bench: Bench, teacher: Teacher, part: Part) -> dict[str, float]:
     return metrics.score(logits, torch.from_numpy(np.array(part.labels)))
 
 
-def _time_steps(bench: Bench, network: nn.Module, fed: AnyInput, *, field: str) -> float | None:
-    given = feed.make(fed, device=bench.device, files=bench.files)
-    source = given.place(bench.parts["train"], device=bench.device)
-    course = Course(
+def _time_steps(
+    bench: Bench, network: nn.Module, student: StudentSpec, *, field: str
+) -> float | None:
+    course = of_parts(
+        bench.parts,
         recipe=bench.recipe,
-        terms=objective.for_arm((), objective.NO_TEACHER),
+        fed=feed.make(recipe.fed(student), device=bench.device, files=bench.files),
+        device=bench.device,
+        classes=bench.classes,
         seed=0,
-        source=source,
-        labels=labels_of(source),
-        validation=bench.parts["validation"],
-        feed=given,
-        teacher=None,
     )
     try:
+        return _take_steps(bench, network, student, course)
+    except RunFailed as failed:
         # Whether it diverges at this rate is for its own run to find out and to say.
-        with contextlib.suppress(RunFailed):
-            return _take_steps(bench, network, course)
+        if failed.failure != "diverged":
+            raise
     except (RuntimeError, ValueError, TypeError) as error:
         if device.is_out_of_memory(error):
             raise
@@ -145,12 +163,17 @@ def _time_steps(bench: Bench, network: nn.Module, fed: AnyInput, *, field: str) 
     return None
 
 
-def _take_steps(bench: Bench, network: nn.Module, course: Course) -> float | None:
+def _take_steps(
+    bench: Bench, network: nn.Module, student: StudentSpec, course: Course
+) -> float | None:
     """Median seconds of a step; the first one, which sets things up, counts only if alone."""
-    state = states.begin(network, objective.Objective(course.terms), recipe=course.recipe)
+    built = course.objective(network, student)
+    state = states.begin(network, built, recipe=course.recipe)
     seconds: list[float] = []
     began = last = time.perf_counter()
     for event in train.distill(state, course=course, pulse=lambda: bench.pulse(0)):
+        if isinstance(event, Notice):
+            continue
         if not isinstance(event, Step):
             break
         device.synchronize(bench.device)

@@ -11,7 +11,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 
 from stillhouse.errors import InputRejected
-from worker.intake import archive, headers, opcodes, sniff, zips
+from worker.intake import archive, headers, hub, opcodes, sniff, zips
 from worker.protocol import IntakeLimits
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "net")
@@ -38,6 +38,54 @@ def read(path: Path, limits: IntakeLimits) -> dict[str, torch.Tensor]:
         raise _unsupported(_DESCRIPTIONS.get(kind, "neither safetensors nor a PyTorch checkpoint"))
     _check_backing(found, limits)
     return {name: _whole(name, tensor) for name, tensor in _without_prefixes(found).items()}
+
+
+def read_shards(
+    index: Path, shards: Mapping[str, Path], limits: IntakeLimits
+) -> dict[str, torch.Tensor]:
+    """The tensors of a checkpoint in several safetensors files, as `read` gives them.
+
+    Args:
+        index: `model.safetensors.index.json`, whose `weight_map` says where each tensor lies.
+        shards: Files by their names.
+        limits: `decoded_bytes` bounds the sum over all of them.
+
+    Returns:
+        The tensors by name.
+
+    Raises:
+        InputRejected: `files_missing`, `safetensors_invalid`, or what `read` refuses.
+    """
+    try:
+        places = hub.parse(index)["weight_map"]
+    except (ValueError, KeyError) as error:
+        raise _bad_index("has no 'weight_map'") from error
+    if not isinstance(places, dict) or not all(isinstance(at, str) for at in places.values()):
+        raise _bad_index("has a 'weight_map' that names no files")
+    missing = sorted(set(places.values()) - set(shards))
+    if missing:
+        raise InputRejected(
+            "files_missing",
+            f"The checkpoint's index names {missing[0][:100]!r}, which isn't there; send every "
+            "file that it names.",
+            field="weights",
+        )
+    found: dict[str, torch.Tensor] = {}
+    for name in sorted(set(places.values())):
+        here = _read_safetensors(shards[name])
+        if here.keys() != {tensor for tensor, place in places.items() if place == name}:
+            raise _bad_index(f"doesn't list what {name[:100]!r} holds")
+        found |= here
+    _check_backing(found, limits)
+    return {name: _whole(name, tensor) for name, tensor in _without_prefixes(found).items()}
+
+
+def _bad_index(what: str) -> InputRejected:
+    return InputRejected(
+        "safetensors_invalid",
+        f"The index of the checkpoint's files {what}; save the model again.",
+        field="weights",
+    )
 
 
 _DESCRIPTIONS: dict[sniff.Kind, str] = {

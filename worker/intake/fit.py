@@ -13,7 +13,9 @@ from worker.engine import networks
 from worker.engine.data import feed
 
 MAX_NAMED = 20
-_COUNTER = "num_batches_tracked"  # BatchNorm's, which inference never reads
+# BatchNorm's, which inference never reads, and what transformers kept beside weights until 4.31.
+_COUNTER = "num_batches_tracked"
+_SUPERFLUOUS = (_COUNTER, ".position_ids", ".token_type_ids")
 
 Tensors = dict[str, torch.Tensor]
 
@@ -55,7 +57,8 @@ def load(
     Refused as `InputRejected`: `teacher_mismatch` with the tensors' names, `non_finite_output`.
 
     Args:
-        tensors: the checkpoint; counters of batches may be missing or superfluous.
+        tensors: the checkpoint; counters of batches may be missing or superfluous, and
+            transformers' old buffers of positions superfluous.
         network: its architecture.
         fed: what it is fed.
         classes: how many outputs it has.
@@ -71,6 +74,28 @@ def load(
     module.eval()
     _check_forward(module, fed, classes=classes)
     return module, fitting
+
+
+def check_vocabulary(module: nn.Module, *, highest: int) -> None:
+    """Look the last word of a tokenizer up in a text network.
+
+    Args:
+        module: the network, in eval mode; it maps ids (batch, tokens) to outputs.
+        highest: the largest id that the tokenizer may give.
+
+    Raises:
+        InputRejected: `tokenizer_mismatch`, if the network has no such word.
+    """
+    try:
+        with torch.inference_mode():
+            module(torch.full((1, 1), highest))
+    except (IndexError, RuntimeError) as error:
+        raise InputRejected(
+            "tokenizer_mismatch",
+            f"The tokenizer gives ids up to {highest}, for which the network has no embedding; "
+            "send the tokenizer that it was trained with.",
+            field="weights",
+        ) from error
 
 
 def _expected(network: NetworkSpec, fed: AnyInput, *, classes: int) -> dict[str, torch.Size]:
@@ -89,7 +114,7 @@ def _with_counters(tensors: Tensors, expected: dict[str, torch.Size]) -> Tensors
     kept = {
         name: tensor
         for name, tensor in tensors.items()
-        if name in expected or not name.endswith(_COUNTER)
+        if name in expected or not name.endswith(_SUPERFLUOUS)
     }
     missing = (name for name in expected if name.endswith(_COUNTER) and name not in kept)
     return kept | {name: torch.zeros((), dtype=torch.int64) for name in missing}

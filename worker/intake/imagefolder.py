@@ -1,4 +1,4 @@
-"""An archive of images in folders: `class/file`, or `part/class/file`."""
+"""An archive of images in folders: `class/file`, or `part/class/file`; unlabelled, in any."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from stillhouse.errors import InputRejected
+from stillhouse.spec import DatasetSpec
 from worker.intake import archive, sniff, tars, zips
 from worker.intake.rows import PARTS, SPELLINGS, Encoded, Part, Rows, all_train
 from worker.protocol import IntakeLimits
@@ -17,16 +18,24 @@ MAX_FILE_BYTES = 64 << 20
 _LITTER = frozenset({"__MACOSX", "Thumbs.db", "desktop.ini"})
 
 
-def read(path: Path, work: Path, limits: IntakeLimits) -> Rows:
+def read(path: Path, work: Path, spec: DatasetSpec, limits: IntakeLimits) -> Rows:
     """The rows of a zip or tar archive of images: by part, then by the bytes of their paths.
 
     A compressed tar is expanded in the work folder first.
     """
+    if spec.columns.id is not None:
+        raise InputRejected(
+            "column_missing",
+            "An archive has no columns; leave columns.id out, and rows go by their order.",
+            field="columns.id",
+        )
     contents = _open(path, work, limits)
     archive.check_expansion(contents, limits)
     files = _by_place(contents)
     if not files:
         raise InputRejected("dataset_empty", "The archive has no files; send class/file.")
+    if spec.columns.label is None:
+        return _unlabelled(contents, files)
     depths = Counter(map(len, files))
     rarest = min(depths, key=lambda depth: (depth in (2, 3), depths[depth]))
     if len(depths) > 1 or rarest not in (2, 3):
@@ -79,7 +88,21 @@ def _rows(
     has_parts: bool,
 ) -> Rows:
     places, entries = list(files), list(files.values())
-    ordered = [entries[at] for at in order]
+    codes = np.asarray([PARTS.index(parts[at]) for at in order], np.int8)
+    return Rows(
+        blocks=(_images(contents, [entries[at] for at in order]),),
+        labels=np.asarray([places[at][-2] for at in order], dtype=np.str_),
+        parts=codes if has_parts else all_train(len(order)),
+        given=frozenset(parts) if has_parts else frozenset(),
+    )
+
+
+def _unlabelled(contents: archive.Archive, files: dict[tuple[str, ...], archive.Entry]) -> Rows:
+    ordered = [files[place] for place in sorted(files, key=lambda place: "/".join(place).encode())]
+    return Rows((_images(contents, ordered),), None, all_train(len(ordered)), frozenset())
+
+
+def _images(contents: archive.Archive, ordered: list[archive.Entry]) -> Encoded:
     large = next((entry for entry in ordered if entry.bytes > MAX_FILE_BYTES), None)
     if large is not None:
         raise InputRejected(
@@ -90,13 +113,7 @@ def _rows(
         for entry in ordered:
             yield archive.read(contents, entry)
 
-    codes = np.asarray([PARTS.index(parts[at]) for at in order], np.int8)
-    return Rows(
-        images=(Encoded(tuple(entry.name for entry in ordered), contents_in_order),),
-        labels=np.asarray([places[at][-2] for at in order], dtype=np.str_),
-        parts=codes if has_parts else all_train(len(order)),
-        given=frozenset(parts) if has_parts else frozenset(),
-    )
+    return Encoded(tuple(entry.name for entry in ordered), contents_in_order)
 
 
 def _layout(name: str) -> InputRejected:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -9,9 +10,10 @@ import numpy.typing as npt
 
 from stillhouse.errors import InputRejected
 from worker.intake.rows import Array, Rows
+from worker.intake.words import MAX_NAME_CHARACTERS, is_name, plain
 
 MAX_CLASSES = 100_000
-MAX_NAME_CHARACTERS = 256
+UNLABELLED = -1
 
 
 def read(array: Array, *, name: str) -> Array:
@@ -25,7 +27,7 @@ def read(array: Array, *, name: str) -> Array:
     if array.ndim != 1:
         raise InputRejected(
             "label_shape",
-            f"'{name}' has the shape {list(array.shape)}; give one class a row, (n,).",
+            f"'{plain(name)}' has the shape {list(array.shape)}; give one class a row, (n,).",
             field="columns.label",
         )
     if array.dtype.kind == "S":
@@ -39,6 +41,13 @@ def read(array: Array, *, name: str) -> Array:
     if array.dtype == np.uint64 and array.size and array.max() > np.iinfo(np.int64).max:
         raise _not_integer(name, "holds numbers beyond any class")
     return array.astype(np.int64)
+
+
+def as_text(texts: Sequence[str]) -> Array:
+    """Labels as an array of text, whose width is that of the longest: none may be enormous."""
+    if any(len(text) > MAX_NAME_CHARACTERS for text in texts):
+        raise _invalid_names()
+    return np.asarray(texts, np.str_)
 
 
 def read_text(texts: Array, *, name: str, classes: tuple[str, ...] | None) -> Array:
@@ -59,7 +68,7 @@ def read_text(texts: Array, *, name: str, classes: tuple[str, ...] | None) -> Ar
     if "" in distinct:
         raise InputRejected(
             "labels_missing",
-            f"'{name}' is empty in some rows; every row needs its label.",
+            f"'{plain(name)}' is empty in some rows; every row needs its label.",
             field="columns.label",
         )
     if classes is not None and set(distinct.tolist()) <= set(classes):
@@ -75,21 +84,24 @@ def index(rows: Rows, classes: tuple[str, ...] | None) -> tuple[npt.NDArray[np.i
     """Class indices, and the names they stand for.
 
     Args:
-        rows: with raw labels.
+        rows: with raw labels, or without any.
         classes: the order that was asked for, if any.
 
     Returns:
-        Indices (n,) and names.
+        Indices (n,) and names; `UNLABELLED` and no names where there are no labels.
 
     Raises:
-        InputRejected: `label_out_of_range`, `label_unknown`, `one_class` or `dataset_empty`.
+        InputRejected: `label_out_of_range`, `label_unknown`, `label_invalid`, `one_class`,
+            `labels_missing` or `dataset_empty`.
     """
-    if not len(rows.labels):
+    if not len(rows.parts):
         raise InputRejected("dataset_empty", "The dataset has no rows; send at least two classes.")
+    if rows.labels is None:
+        return _unlabelled(len(rows.parts), classes)
     if are_unnamed(rows):
         labels, names = _indexed(rows.labels, classes)
     else:
-        labels, names = _named(_texts(rows), classes)
+        labels, names = _named(_texts(rows.labels, rows.classes or ()), classes)
     if np.all(labels == labels[0]):
         raise InputRejected(
             "one_class", "All rows have the same class; there is nothing to tell apart."
@@ -99,7 +111,20 @@ def index(rows: Rows, classes: tuple[str, ...] | None) -> tuple[npt.NDArray[np.i
 
 def are_unnamed(rows: Rows) -> bool:
     """Whether the source only numbers its classes; such names say nothing to a teacher's."""
-    return rows.labels.dtype.kind == "i" and rows.classes is None
+    return rows.labels is not None and rows.labels.dtype.kind == "i" and rows.classes is None
+
+
+def _unlabelled(
+    count: int, classes: tuple[str, ...] | None
+) -> tuple[npt.NDArray[np.int64], list[str]]:
+    if classes is not None:
+        raise InputRejected(
+            "labels_missing",
+            "An unlabelled set (columns.label is null) has no classes; leave 'classes' out, or "
+            "name the label column.",
+            field="classes",
+        )
+    return np.full(count, UNLABELLED, np.int64), []
 
 
 def _indexed(labels: Array, classes: tuple[str, ...] | None) -> tuple[Array, list[str]]:
@@ -116,19 +141,18 @@ def _indexed(labels: Array, classes: tuple[str, ...] | None) -> tuple[Array, lis
     return labels, list(classes) if classes else [str(number) for number in range(count)]
 
 
-def _texts(rows: Rows) -> Array:
+def _texts(labels: Array, names: tuple[str, ...]) -> Array:
     """Labels as names; integers through the names that the source brings."""
-    if rows.labels.dtype.kind != "i":
-        return rows.labels
-    names = rows.classes or ()
-    if rows.labels.min() < 0 or rows.labels.max() >= len(names):
+    if labels.dtype.kind != "i":
+        return labels
+    if labels.min() < 0 or labels.max() >= len(names):
         raise InputRejected(
             "label_out_of_range",
-            f"Labels reach from {rows.labels.min()} to {rows.labels.max()}, and the source names "
-            f"{len(names)} classes.",
+            f"Labels reach from {labels.min()} to {labels.max()}, and the source names "
+            f"{len(names)} classes; number them from 0.",
             field="columns.label",
         )
-    return np.asarray(names, dtype=np.str_)[rows.labels]
+    return np.asarray(names, dtype=np.str_)[labels]
 
 
 def _named(texts: Array, classes: tuple[str, ...] | None) -> tuple[Array, list[str]]:
@@ -152,18 +176,18 @@ def _checked_names(found: Array) -> list[str]:
         names = [str(name) for name in found]
     except (ValueError, SystemError):  # numpy's text holds any 32 bits; Python's doesn't.
         names = [""]
-    if len(names) > MAX_CLASSES or not all(map(_is_name, names)):
-        raise InputRejected(
-            "label_invalid",
-            f"Labels are at most {MAX_CLASSES} different names of 1 to {MAX_NAME_CHARACTERS} "
-            "printable characters; clean the label column.",
-            field="columns.label",
-        )
+    if len(names) > MAX_CLASSES or not all(map(is_name, names)):
+        raise _invalid_names()
     return names
 
 
-def _is_name(name: str) -> bool:
-    return 0 < len(name) <= MAX_NAME_CHARACTERS and name.isprintable()
+def _invalid_names() -> InputRejected:
+    return InputRejected(
+        "label_invalid",
+        f"Labels are at most {MAX_CLASSES} different names of 1 to {MAX_NAME_CHARACTERS} "
+        "printable characters; clean the label column.",
+        field="columns.label",
+    )
 
 
 def _whole_numbers(array: npt.NDArray[Any], name: str) -> npt.NDArray[np.int64]:
@@ -184,6 +208,6 @@ def _text(array: Array, name: str) -> Array:
 def _not_integer(name: str, what: str) -> InputRejected:
     return InputRejected(
         "label_not_integer",
-        f"'{name}' {what}; labels are class numbers from 0, or names.",
+        f"'{plain(name)}' {what}; labels are class numbers from 0, or names.",
         field="columns.label",
     )

@@ -1,29 +1,45 @@
-"""npz: `x` and `y`, or `x_train`, `y_train` and so on for each part."""
+"""npz: `x` and `y`, or `x_train`, `y_train` and so on for each part; `x` alone if unlabelled."""
 
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import pyarrow as pa
 
 from stillhouse.errors import InputRejected
+from stillhouse.spec import DatasetSpec, Modality
 from worker.intake import archive, labels, zips
-from worker.intake.rows import PARTS, SPELLINGS, Array, Part, Pixels, Rows, all_train
+from worker.intake.rows import (
+    PARTS,
+    SPELLINGS,
+    Array,
+    Block,
+    Part,
+    Pixels,
+    Rows,
+    Series,
+    Table,
+    all_train,
+)
 from worker.protocol import IntakeLimits
 
 _MAX_HEADER_CHARACTERS = 10_000
+_CHUNK_ROWS = 1024
 _ALLOWED = "x and y, or x_train and y_train (then x_validation or x_val, and x_test, may follow)"
 
 
-def read(path: Path, work: Path, limits: IntakeLimits) -> Rows:
+def read(path: Path, work: Path, spec: DatasetSpec, limits: IntakeLimits) -> Rows:
     """Read an npz archive.
 
     Args:
         path: the user's file; compressed or not.
         work: where its arrays are expanded to, to be memory-mapped.
-        limits: `decoded_bytes` bounds their sum.
+        spec: the dataset's: its modality, and whether there are labels.
+        limits: `decoded_bytes` bounds the arrays' sum.
 
     Returns:
         Its rows: train's first, then validation's, then test's.
@@ -31,41 +47,53 @@ def read(path: Path, work: Path, limits: IntakeLimits) -> Rows:
     Raises:
         InputRejected: with the code of what is wrong.
     """
+    if spec.columns.id is not None:
+        raise InputRejected(
+            "column_missing",
+            "An npz archive has no columns; leave columns.id out, and rows go by their order.",
+            field="columns.id",
+        )
     contents = zips.read_directory(path)
     archive.check_expansion(contents, limits)
     entries = {entry.name.removesuffix(".npy"): entry for entry in contents.entries}
-    pairs = _pairs(set(entries))
-    images, texts, codes = [], [], []
+    is_labelled = spec.columns.label is not None
+    pairs = _pairs(set(entries), is_labelled=is_labelled)
+    blocks: list[Block] = []
+    texts, codes = [], []
     for part, (x, y) in pairs.items():
-        pixels = _pixels(x, _expand(contents, entries[x], work))
-        raw = labels.read(np.asarray(_expand(contents, entries[y], work)), name=y)
-        _check_alignment(x, pixels, y, raw)
-        images.append(Pixels(pixels))
-        texts.append(raw)
-        codes.append(np.full(len(raw), PARTS.index(part), np.int8))
+        array = expand(contents, entries[x], work)
+        blocks.append(_block(x, array, spec.modality))
+        codes.append(np.full(len(array), PARTS.index(part), np.int8))
+        if is_labelled:
+            raw = labels.read(np.asarray(expand(contents, entries[y], work)), name=y)
+            _check_alignment(x, array, y, raw)
+            texts.append(raw)
     if len({text.dtype.kind == "i" for text in texts}) > 1:
         raise InputRejected(
             "labels_differ", "The parts are labelled differently; label them alike."
         )
     return Rows(
-        images=tuple(images),
-        labels=np.concatenate(texts),
-        parts=all_train(len(texts[0])) if "x" in entries else np.concatenate(codes),
+        blocks=tuple(blocks),
+        labels=np.concatenate(texts) if is_labelled else None,
+        parts=all_train(len(codes[0])) if "x" in entries else np.concatenate(codes),
         given=frozenset() if "x" in entries else frozenset(pairs),
     )
 
 
-def _pairs(names: set[str]) -> dict[Part, tuple[str, str]]:
-    """The names of images and labels for each part."""
+def _pairs(names: set[str], *, is_labelled: bool) -> dict[Part, tuple[str, str]]:
+    """The names of items and labels for each part."""
     spelled = {f"_{spelling}": part for spelling, part in SPELLINGS.items()}
     suffixes: dict[str, Part] = {"": "train"} if "x" in names else spelled
     pairs: dict[Part, tuple[str, str]] = {}
     for suffix, part in sorted(suffixes.items(), key=lambda item: PARTS.index(item[1])):
         if f"x{suffix}" not in names:
             continue
-        if f"y{suffix}" not in names:
+        if is_labelled and f"y{suffix}" not in names:
             raise InputRejected(
-                "labels_missing", f"'x{suffix}' has no 'y{suffix}'; every row needs its label."
+                "labels_missing",
+                f"'x{suffix}' has no 'y{suffix}'; every row needs its label. For a set without "
+                "labels, set columns.label to null.",
+                field="columns.label",
             )
         if part in pairs:
             raise InputRejected("npz_keys", f"The part '{part}' is there twice; name {_ALLOWED}.")
@@ -80,7 +108,7 @@ def _pairs(names: set[str]) -> dict[Part, tuple[str, str]]:
     return pairs
 
 
-def _expand(contents: archive.Archive, entry: archive.Entry, work: Path) -> Array:
+def expand(contents: archive.Archive, entry: archive.Entry, work: Path) -> Array:
     """One array, memory-mapped from a copy of its own."""
     copy = work / f"expanded-{entry.offset}.npy"
     with copy.open("wb") as file:
@@ -118,6 +146,58 @@ def _unreadable(name: str) -> InputRejected:
     )
 
 
+def _block(name: str, array: Array, modality: Modality) -> Block:
+    if modality == "tabular":
+        return _table(name, array)
+    return _series(name, array) if modality == "sequence" else Pixels(_pixels(name, array))
+
+
+def _table(name: str, array: Array) -> Table:
+    """(n, columns); the columns are called "0", "1" and so on."""
+    _require_numbers(name, array)
+    if array.ndim != 2 or not array.shape[1]:
+        raise InputRejected(
+            "table_shape",
+            f"'{name}' has the shape {list(array.shape)}; a table is (n, columns).",
+            field="source",
+        )
+
+    def read(columns: Sequence[str]) -> Iterator[list[pa.Array]]:
+        for start in range(0, len(array), _CHUNK_ROWS):
+            chunk = np.asfortranarray(array[start : start + _CHUNK_ROWS])
+            yield [pa.array(chunk[:, int(column)]) for column in columns]
+
+    return Table(len(array), tuple(map(str, range(array.shape[1]))), typed=True, read=read)
+
+
+def _series(name: str, array: Array) -> Series:
+    """(n, length), or (n, length, channels)."""
+    _require_numbers(name, array)
+    shaped = array[..., None] if array.ndim == 2 else array
+    if shaped.ndim != 3 or 0 in shaped.shape[1:]:
+        raise InputRejected(
+            "sequence_shape",
+            f"'{name}' has the shape {list(array.shape)}; series are (n, length), or "
+            "(n, length, channels), the channels last.",
+            field="source",
+        )
+
+    def read() -> Iterator[Array]:
+        for start in range(0, len(shaped), _CHUNK_ROWS):
+            yield shaped[start : start + _CHUNK_ROWS]
+
+    return Series(len(shaped), read)
+
+
+def _require_numbers(name: str, array: Array) -> None:
+    if array.dtype.kind not in "iuf":
+        raise InputRejected(
+            "array_dtype",
+            f"'{name}' is {array.dtype}; it should hold floats or integers.",
+            field="source",
+        )
+
+
 def _pixels(name: str, array: Array) -> Array:
     """An array as (n, height, width, channels)."""
     if array.dtype != np.uint8 and array.dtype.kind != "f":
@@ -135,8 +215,8 @@ def _pixels(name: str, array: Array) -> Array:
     return shaped
 
 
-def _check_alignment(x: str, pixels: Array, y: str, raw: Array) -> None:
-    if len(pixels) != len(raw):
+def _check_alignment(x: str, array: Array, y: str, raw: Array) -> None:
+    if len(array) != len(raw):
         raise InputRejected(
-            "rows_differ", f"'{x}' has {len(pixels)} rows and '{y}' has {len(raw)}; align them."
+            "rows_differ", f"'{x}' has {len(array)} rows and '{y}' has {len(raw)}; align them."
         )

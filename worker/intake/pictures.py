@@ -14,7 +14,7 @@ from PIL import Image
 from stillhouse.errors import InputRejected
 from stillhouse.spec import InputSpec
 from worker.intake import images
-from worker.intake.rows import Array, Encoded, Pixels
+from worker.intake.rows import Array, Decoded, Encoded, Pixels
 from worker.protocol import IntakeLimits
 
 _RESAMPLING = {
@@ -44,6 +44,20 @@ class _Look:
     sizes: frozenset[tuple[int, int]]
     channels: int
     dtype: np.dtype[Any]
+
+
+def take(
+    blocks: Sequence[Pixels | Encoded], wanted: InputSpec | None, work: Path, limits: IntakeLimits
+) -> tuple[Decoded, dict[str, Any]]:
+    """All images on disk, and the dataset's input: size, channels, statistics that were given.
+
+    Refused as `InputRejected`, as `plan` and `decode` do.
+    """
+    planned = plan(blocks, wanted)
+    said = {} if wanted is None else wanted.model_dump(mode="json", exclude_unset=True)
+    channels = "gray" if planned.channels == 1 else "rgb"
+    pixels = decode(blocks, planned, work, limits)
+    return Decoded(pixels), said | {"size": list(planned.size), "channels": channels}
 
 
 def plan(blocks: Sequence[Pixels | Encoded], wanted: InputSpec | None) -> Plan:
@@ -107,7 +121,12 @@ def decode(
 
 
 def scratch(
-    path: Path, shape: tuple[int, ...], dtype: npt.DTypeLike, limits: IntakeLimits
+    path: Path,
+    shape: tuple[int, ...],
+    dtype: npt.DTypeLike,
+    limits: IntakeLimits,
+    *,
+    what: str = "images",
 ) -> Array:
     """An array on disk: pages that the kernel may drop, not memory.
 
@@ -116,6 +135,7 @@ def scratch(
         shape: its shape.
         dtype: its dtype.
         limits: `decoded_bytes` bounds it.
+        what: what the rows are.
 
     Returns:
         The array, to be filled.
@@ -127,9 +147,9 @@ def scratch(
     if size > limits["decoded_bytes"]:
         raise InputRejected(
             "limit_exceeded",
-            f"Decoded, the images take {size} bytes; {limits['decoded_bytes']} are allowed. "
-            "Give a smaller input.size, or fewer rows.",
-            field="input",
+            f"Decoded, the {what} take {size} bytes; {limits['decoded_bytes']} are allowed. "
+            f"{'Give a smaller input.size, or' if what == 'images' else 'Send'} fewer rows.",
+            field="input" if what == "images" else "source",
         )
     return np.lib.format.open_memmap(path, mode="w+", dtype=np.dtype(dtype), shape=shape)
 

@@ -1,4 +1,4 @@
-"""A few rows to look at: small pictures as data URLs."""
+"""A few rows to look at: small pictures as data URLs, beginnings of texts, cells, values."""
 
 from __future__ import annotations
 
@@ -10,39 +10,73 @@ import numpy as np
 import numpy.typing as npt
 from PIL import Image
 
-from worker.intake.rows import Array
+from worker.intake.rows import Array, Decoded, Indices
+from worker.intake.words import plain
 
 MAX_ROWS = 10
 MAX_SIDE_PIXELS = 64
-
-Indices = npt.NDArray[np.int64]
+MAX_CHARACTERS = 200
+MAX_COLUMNS = 32
+MAX_VALUES = 64
+MAX_CHANNELS = 8
 
 
 def make(
-    pixels: Array, labels: Indices, classes: list[str], train: Indices
+    items: Decoded,
+    labels: Indices,
+    classes: list[str],
+    train: Indices,
+    spec: dict[str, Any],
 ) -> list[dict[str, Any]]:
-    """The first train row of each class, at most ten.
+    """The first train row of each class, or the first rows where there are no classes.
 
     Args:
-        pixels: (n, height, width, channels).
+        items: all of the dataset's.
         labels: (n,).
-        classes: their names.
+        classes: their names; none: the rows are unlabelled.
         train: row numbers.
+        spec: the dataset's input, without `modality` for images.
 
     Returns:
-        `{row, part, label, class, image}` each, `image` a PNG of at most 64 pixels a side.
+        At most ten `{row, part, label, class, …}`, and what there is to see: `image`, a PNG of at
+        most 64 pixels a side; `text`, its first 200 characters; `cells`, up to 32 by column;
+        `values`, up to 64 of each of up to 8 channels.
     """
-    _, first = np.unique(labels[train], return_index=True)
+    first = np.arange(len(train))
+    if classes:
+        first = np.sort(np.unique(labels[train], return_index=True)[1])
+    chosen = train[first[:MAX_ROWS]]
     return [
         {
             "row": int(row),
             "part": "train",
-            "label": int(labels[row]),
-            "class": classes[labels[row]],
-            "image": _data_url(pixels[row]),
+            "label": int(labels[row]) if classes else None,
+            "class": classes[labels[row]] if classes else None,
         }
-        for row in train[np.sort(first)][:MAX_ROWS]
+        | _seen(item, spec)
+        for row, item in zip(chosen, items.take(chosen), strict=True)
     ]
+
+
+def _seen(item: Array, spec: dict[str, Any]) -> dict[str, Any]:
+    match spec.get("modality"):
+        case "text":
+            # A character has at most four bytes; one that is cut at the end is beyond the others.
+            text = item[: 4 * MAX_CHARACTERS].tobytes().decode(errors="ignore")
+            return {"text": plain(text, MAX_CHARACTERS)}
+        case "tabular":
+            columns = zip(spec["columns"][:MAX_COLUMNS], item, strict=False)
+            return {"cells": {column["name"]: _cell(column, value) for column, value in columns}}
+        case "sequence":
+            return {"values": item[:MAX_VALUES, :MAX_CHANNELS].T.tolist()}
+        case _:
+            return {"image": _data_url(item)}
+
+
+def _cell(column: dict[str, Any], value: Any) -> float | str | None:
+    if column["kind"] == "number":
+        return None if np.isnan(value) else float(value)
+    return None if value < 0 else str(column["values"][int(value)])
 
 
 def _data_url(pixels: Array) -> str:

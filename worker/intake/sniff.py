@@ -6,7 +6,17 @@ from pathlib import Path
 from typing import Literal
 
 Kind = Literal[
-    "zip", "gzip", "tar", "parquet", "hdf5", "safetensors", "pickle", "text", "empty", "unknown"
+    "zip",
+    "gzip",
+    "tar",
+    "parquet",
+    "hdf5",
+    "safetensors",
+    "pickle",
+    "objects",
+    "text",
+    "empty",
+    "unknown",
 ]
 
 _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
@@ -19,6 +29,7 @@ _MAGIC: tuple[tuple[int, bytes, Kind], ...] = (
 )
 _PICKLE_PROTOCOLS = b"\x02\x03\x04\x05"
 _HEAD_BYTES = 4096
+_BOM = b"\xef\xbb\xbf"
 
 
 def kind_of(path: Path) -> Kind:
@@ -33,7 +44,8 @@ def kind_of(path: Path) -> Kind:
     if head[:1] == b"\x80" and head[1:2] in _PICKLE_PROTOCOLS:
         return "pickle"
     if _is_text(head):
-        return "text"
+        # No csv file's first column is called so: these are JSON objects, one a line.
+        return "objects" if head.removeprefix(_BOM).lstrip()[:1] == b"{" else "text"
     # A header's length comes first, which is no text: it has zero bytes.
     return "safetensors" if head[8:9] == b"{" else "unknown"
 

@@ -1,57 +1,121 @@
-"""What parquet and csv share: columns by name, parts by a column, pixels by columns."""
+"""What parquet, csv and jsonl share: columns by name, parts by a column, rows by their ids."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
 import numpy.typing as npt
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import DatasetSpec, InputSpec
-from worker.intake import pictures
-from worker.intake.rows import PARTS, SPELLINGS, Array, Part, Pixels
+from stillhouse.spec import DatasetSpec
+from worker.intake.rows import PARTS, SPELLINGS, Array, Block, Part, Rows, all_train
+from worker.intake.words import plain
 from worker.protocol import IntakeLimits
 
 MAX_ROWS = 100_000_000
+MAX_ID_CHARACTERS = 128
+_ONE_COLUMN = {"image": "image", "text": "text"}
+"""Modality -> its column, where the specification names none."""
 
-Batches = Callable[[], Iterator[Array]]
-"""Pixels as (rows, columns), from the start at each call."""
+
+class Source(Protocol):
+    """A file of named columns."""
+
+    def names(self) -> Sequence[str]:
+        """All columns, in the file's order."""
+
+    def labels(self, name: str, classes: tuple[str, ...] | None) -> tuple[Array, Names]:
+        """The label column: indices or text, and the names of indices where the file has them."""
+
+    def column(self, name: str, *, field: str) -> Sequence[object]:
+        """A column of text or whole numbers, None where a value is missing.
+
+        `field` is what the specification calls it.
+        """
+
+    def count(self) -> int:
+        """How many rows there are."""
+
+    def block(
+        self, inputs: tuple[str, ...], count: int, *, spec: DatasetSpec, work: Path,
+        limits: IntakeLimits,
+    ) -> Block:  # fmt: skip
+        """The items that those columns hold, in the specification's modality."""
 
 
-def check_columns(spec: DatasetSpec, present: Sequence[str]) -> str:
-    """The label column, once all columns that the specification names were found.
+Names = tuple[str, ...] | None
 
-    Refused as `InputRejected`: `column_missing`, `labels_missing`.
+
+@dataclass(frozen=True, slots=True)
+class Chosen:
+    """Which columns are what."""
+
+    inputs: tuple[str, ...]
+    label: str | None
+
+
+def read(source: Source, work: Path, spec: DatasetSpec, limits: IntakeLimits) -> Rows:
+    """The rows of a file of named columns, in its order.
+
+    What the source can't give is refused as `InputRejected`; so are `column_missing`,
+    `split_unknown`, `id_invalid`, `dataset_empty` and `limit_exceeded`.
+    """
+    chosen = choose(spec, source.names())
+    raw, names = (None, None)
+    if chosen.label is not None:
+        raw, names = source.labels(chosen.label, spec.classes)
+    count = source.count() if raw is None else len(raw)
+    if not count:
+        raise no_rows()
+    if count > MAX_ROWS:
+        raise InputRejected("limit_exceeded", f"At most {MAX_ROWS} rows can be taken in.")
+    split, identity = spec.splits.column, spec.columns.id
+    codes, given = (
+        (all_train(count), frozenset[Part]())
+        if split is None
+        else parts(source.column(split, field="splits.column"))
+    )
+    ids = None if identity is None else _ids(source.column(identity, field="columns.id"), identity)
+    block = source.block(chosen.inputs, count, spec=spec, work=work, limits=limits)
+    return Rows((block,), raw, codes, given, names, ids)
+
+
+def choose(spec: DatasetSpec, present: Sequence[str]) -> Chosen:
+    """Find the columns that the specification names, or the modality's own.
+
+    Args:
+        spec: the dataset's.
+        present: the file's columns.
+
+    Returns:
+        Which columns are what.
+
+    Raises:
+        InputRejected: `column_missing`, `column_twice` or `columns_overlap`.
     """
     columns = spec.columns
-    inputs = (columns.input,) if isinstance(columns.input, str) else columns.input
-    named: list[tuple[str, str | None]] = [("columns.input", name) for name in inputs]
-    named += [("columns.label", columns.label), ("columns.id", columns.id)]
-    named += [("splits.column", spec.splits.column)]
-    for field, name in named:
+    others = [columns.label, columns.id, spec.splits.column]
+    named: list[tuple[str, str | None]] = [
+        ("columns.label", columns.label),
+        ("columns.id", columns.id),
+        ("splits.column", spec.splits.column),
+    ]
+    inputs = _inputs(spec, [name for name in present if name not in others])
+    for field, name in [*named, *(("columns.input", name) for name in inputs)]:
         if name is not None and list(present).count(name) != 1:
             raise InputRejected(
                 "column_missing",
-                f"There is no single column '{name}'; name one of "
-                f"{', '.join(map(str, present[:10]))}.",
+                f"There is no single column '{plain(name)}'; name one of "
+                f"{', '.join(plain(column) for column in present[:10])}.",
                 field=field,
-                allowed=[str(column) for column in present[:100]],
+                allowed=[plain(column) for column in present[:100]],
             )
-    if columns.label is None:
-        raise labels_missing()
-    return columns.label
-
-
-def labels_missing() -> InputRejected:
-    """The refusal of a dataset without labels."""
-    return InputRejected(
-        "labels_missing",
-        "Unlabelled sets can't be taken in yet; name the label column in columns.label.",
-        field="columns.label",
-    )
+    _check_inputs(inputs, {name for name in others if name is not None}, spec)
+    return Chosen(inputs, columns.label)
 
 
 def parts(values: Sequence[object]) -> tuple[npt.NDArray[np.int8], frozenset[Part]]:
@@ -66,12 +130,12 @@ def parts(values: Sequence[object]) -> tuple[npt.NDArray[np.int8], frozenset[Par
     Raises:
         InputRejected: `split_unknown`.
     """
-    unknown = {str(value) for value in values if value not in SPELLINGS}
+    unknown = {plain(value, 50) for value in values if str(value) not in SPELLINGS}
     if unknown:
         raise InputRejected(
             "split_unknown",
-            f"The split column holds {', '.join(repr(value[:50]) for value in sorted(unknown)[:5])}"
-            f"; its values are {', '.join(SPELLINGS)}.",
+            f"The split column holds {', '.join(map(repr, sorted(unknown)[:5]))}; its values are "
+            f"{', '.join(SPELLINGS)}.",
             field="splits.column",
             allowed=list(SPELLINGS),
         )
@@ -79,75 +143,60 @@ def parts(values: Sequence[object]) -> tuple[npt.NDArray[np.int8], frozenset[Par
     return np.asarray([PARTS.index(part) for part in found], np.int8), frozenset(found)
 
 
-def pixels(
-    batches: Batches,
-    *,
-    dtype: np.dtype[np.generic] | None,
-    wanted: InputSpec | None,
-    path: Path,
-    limits: IntakeLimits,
-) -> Pixels:
-    """Images from columns of pixels, in row order (then channel, if there are three).
+def no_rows() -> InputRejected:
+    """The refusal of a file without rows."""
+    return InputRejected(
+        "dataset_empty", "The file has no rows; send at least two classes.", field="source"
+    )
 
-    Whole numbers from 0 to 255 become uint8, which is divided by 255 later; anything else
-    is taken as it is, in float32. Where the format has no types (csv), a column set of
-    zeros and ones only counts as floating point.
 
-    Args:
-        batches: the values; read twice.
-        dtype: what the columns are; None: the format doesn't say.
-        wanted: its size says height and width; without it the images are square and gray.
-        path: where the array lies.
-        limits: `decoded_bytes` bounds it.
+def column_type(name: str, kind: object, field: str, use: str) -> InputRejected:
+    """The refusal of a column of the wrong type."""
+    return InputRejected(
+        "column_type", f"'{plain(name)}' is {plain(kind)}; it should hold {use}.", field=field
+    )
 
-    Returns:
-        The images.
 
-    Raises:
-        InputRejected: `pixel_count`, `image_dtype` or `dataset_empty`.
-    """
-    rows, width, low, high, is_whole = _survey(batches())
-    if not rows:
-        raise InputRejected("dataset_empty", "The table has no rows; send at least two classes.")
-    in_bytes = is_whole and low >= 0 and high <= 255
-    if dtype is not None and dtype.kind in "iub" and not in_bytes:
+def _inputs(spec: DatasetSpec, rest: list[str]) -> tuple[str, ...]:
+    named = spec.columns.input
+    if isinstance(named, tuple):
+        return named
+    if named is None and spec.modality not in _ONE_COLUMN:
+        return tuple(rest)
+    return (named or _ONE_COLUMN[spec.modality],)
+
+
+def _check_inputs(inputs: tuple[str, ...], others: set[str], spec: DatasetSpec) -> None:
+    if not inputs or (spec.modality == "text" and len(inputs) > 1):
         raise InputRejected(
-            "image_dtype",
-            f"Pixels reach from {low:g} to {high:g}; integers are 0 to 255.",
+            "column_missing" if not inputs else "column_twice",
+            "There is no input column; name it in columns.input."
+            if not inputs
+            else "A text is read from one column; name that one in columns.input.",
             field="columns.input",
         )
-    as_bytes = in_bytes and (dtype.kind in "iub" if dtype is not None else high > 1)
-    shape = _shape(width, wanted)
-    array = pictures.scratch(path, (rows, *shape), np.uint8 if as_bytes else np.float32, limits)
-    at = 0
-    for batch in batches():
-        array[at : at + len(batch)] = batch.reshape(-1, *shape)
-        at += len(batch)
-    return Pixels(array)
+    if len(set(inputs)) < len(inputs):
+        raise InputRejected(
+            "column_twice", "A column is named twice; name it once.", field="columns.input"
+        )
+    if not others.isdisjoint(inputs):
+        raise InputRejected(
+            "columns_overlap",
+            f"'{plain(min(others & set(inputs)))}' is named as an input and as a label, an id or a "
+            "split; a network that reads its label learns nothing. Leave it out of columns.input.",
+            field="columns.input",
+        )
 
 
-def _survey(batches: Iterable[Array]) -> tuple[int, int, float, float, bool]:
-    rows, width, low, high, is_whole = 0, 0, math.inf, -math.inf, True
-    for batch in batches:
-        if not batch.size:
-            continue
-        rows, width = rows + len(batch), batch.shape[1]
-        low, high = min(low, float(batch.min())), max(high, float(batch.max()))
-        is_whole = is_whole and bool(np.all(batch == np.floor(batch)))
-    return rows, width, low, high, is_whole
-
-
-def _shape(width: int, wanted: InputSpec | None) -> tuple[int, int, int]:
-    if wanted is None:
-        side = math.isqrt(width)
-        if side * side == width:
-            return side, side, 1
-        said = "that is no square; give input.size"
-    else:
-        height, across = wanted.size
-        if width in (height * across, 3 * height * across):
-            return height, across, width // (height * across)
-        said = f"input.size says {height} x {across}; make them agree"
-    raise InputRejected(
-        "pixel_count", f"There are {width} pixels a row, and {said}.", field="columns.input"
-    )
+def _ids(values: Sequence[object], name: str) -> tuple[str, ...]:
+    ids = tuple(str(value) for value in values)
+    for row, (value, text) in enumerate(zip(values, ids, strict=True)):
+        is_sound = isinstance(value, str | int) and text.isprintable()
+        if not is_sound or not 0 < len(text) <= MAX_ID_CHARACTERS:
+            raise InputRejected(
+                "id_invalid",
+                f"'{plain(name)}' is '{plain(value, 50)}' in row {row}; an id is a whole number, "
+                f"or 1 to {MAX_ID_CHARACTERS} printable characters.",
+                field="columns.id",
+            )
+    return ids

@@ -2,30 +2,43 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import timm
+import torch
 from pydantic import ValidationError
 from safetensors.torch import save_file
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import InputSpec, NetworkSpec, TeacherSpec
+from stillhouse.spec import AnyInput, InputSpec, NetworkSpec, SequenceInput, TeacherSpec
 from worker.engine import networks
-from worker.intake import checkpoints, fit, hub, publish
-from worker.protocol import File, IntakeAssignment
+from worker.intake import checkpoints, fit, hub, outputs, publish, tokenizers
+from worker.protocol import File, IntakeAssignment, IntakeLimits
 
-WEIGHTS_IN_A_FOLDER = ("model.safetensors", "pytorch_model.bin")
+INDEX = "model.safetensors.index.json"
+WEIGHTS_IN_A_FOLDER = ("model.safetensors", INDEX, "pytorch_model.bin")
+Files = Mapping[str, Path]
 Warnings = list[dict[str, str]]
 
 
 def take(assignment: IntakeAssignment) -> tuple[dict[str, Any], list[File]]:
-    """Take in one teacher: the message's result, and the file `model.safetensors`.
+    """Take in one teacher.
 
     What can't be taken is refused as `InputRejected`, with the code of what is wrong.
+
+    Args:
+        assignment: What to take in, and where it lies.
+
+    Returns:
+        The message's result, and the files: `model.safetensors`, and after it those of a text
+        network's tokenizer; or `outputs.npz` (see `outputs.take`).
     """
     spec = TeacherSpec.model_validate(assignment["spec"])
-    weights, config = _open(assignment["sources"])
+    if spec.outputs is not None:
+        return outputs.take(spec, spec.outputs, assignment)
+    files, config = _open(assignment["sources"])
     network = spec.network or (config.network if config else None)
     if not isinstance(network, NetworkSpec):
         raise InputRejected(
@@ -33,56 +46,72 @@ def take(assignment: IntakeAssignment) -> tuple[dict[str, Any], list[File]]:
             "The bytes alone don't say the architecture; give 'network'.",
             field="network",
         )
+    work = Path(assignment["work"])
     warnings: Warnings = []
-    input_spec = _input(spec, config, network, warnings)
-    tensors = checkpoints.read(weights, assignment["limits"])
-    classes = spec.classes or (config.classes if config else None)
-    count = _class_count(classes, network, config) or fit.count_classes(
-        tensors, network, input_spec
+    tokenizer = tokenizers.take(files, work) if network.family == "transformers" else None
+    fed: AnyInput = (
+        _input(spec, config, network, warnings)
+        if tokenizer is None
+        else tokenizers.input_of(tokenizer, spec.input, network)
     )
-    module, fitting = fit.load(tensors, network, input_spec, classes=count)
-    parameters, macs = networks.measure(module, input_spec)
-    target = Path(assignment["work"], "model.safetensors")
+    tensors = _tensors(files, assignment["limits"])
+    classes = spec.classes or (config.classes if config else None)
+    count = _class_count(classes, network, config) or fit.count_classes(tensors, network, fed)
+    module, fitting = fit.load(tensors, network, fed, classes=count)
+    if tokenizer is not None:
+        fit.check_vocabulary(module, highest=tokenizer.highest)
+    parameters, macs = networks.measure(module, fed)
+    target = work / "model.safetensors"
     save_file(fitting, target, metadata={"format": "pt"})
     result = {
-        "network": _resolved(network, input_spec, count),
-        "input": input_spec.model_dump(mode="json"),
+        "network": _resolved(network, fed, count),
+        "input": fed.model_dump(mode="json"),
         "classes": None if classes is None else list(classes),
         "class_count": count,
         "parameters": parameters,
         "macs": macs,
         "warnings": warnings,
     }
-    return result, [publish.file(target)]
+    return result, [publish.file(target), *(tokenizer.files if tokenizer else [])]
 
 
-def _resolved(network: NetworkSpec, fed: InputSpec, classes: int) -> dict[str, Any]:
+def _resolved(network: NetworkSpec, fed: AnyInput, classes: int) -> dict[str, Any]:
     """The network with nothing left to infer."""
-    settled = {"num_classes": classes, "in_chans": fed.channel_count}
+    settled = {"num_classes": classes}
+    if isinstance(fed, InputSpec):
+        settled["in_chans"] = fed.channel_count
     return network.model_copy(update={"options": network.options | settled}).model_dump(mode="json")
 
 
-def _open(sources: dict[str, str]) -> tuple[Path, hub.Config | None]:
-    """The file with the weights, and what a config.json beside it says."""
+def _open(sources: dict[str, str]) -> tuple[Files, hub.Config | None]:
+    """The files by name, the single one with weights as "weights"; what a config.json says."""
     files = {name: Path(path) for name, path in sources.items()}
     if "weights" in files:
         if not files["weights"].is_dir():
-            return files["weights"], None
+            return files, None
         files = {child.name: child for child in files["weights"].iterdir() if child.is_file()}
-    weights = next((files[name] for name in WEIGHTS_IN_A_FOLDER if name in files), None)
-    if weights is None or "config.json" not in files:
+    if "config.json" not in files or not any(name in files for name in WEIGHTS_IN_A_FOLDER):
         raise InputRejected(
             "files_missing",
             f"A folder needs config.json and one of {', '.join(WEIGHTS_IN_A_FOLDER)}.",
             field="weights",
         )
-    return weights, hub.read(files["config.json"])
+    return files, hub.read(files["config.json"])
+
+
+def _tensors(files: Files, limits: IntakeLimits) -> dict[str, torch.Tensor]:
+    found = next(name for name in ("weights", *WEIGHTS_IN_A_FOLDER) if name in files)
+    if found == INDEX:
+        return checkpoints.read_shards(files[INDEX], files, limits)
+    return checkpoints.read(files[found], limits)
 
 
 def _input(
     spec: TeacherSpec, config: hub.Config | None, network: NetworkSpec, warnings: Warnings
-) -> InputSpec:
+) -> AnyInput:
     """Explicit fields win over config.json, which wins over the network's own size."""
+    if spec.input is not None and not isinstance(spec.input, InputSpec):
+        return _with_statistics(spec.input, warnings)
     known = {} if config is None or config.input is None else _set_fields(config.input)
     if isinstance(spec.input, InputSpec):
         known |= _set_fields(spec.input)
@@ -91,11 +120,7 @@ def _input(
     if "channels" not in known and network.options.get("in_chans") == 1:
         known["channels"] = "gray"
     if known.get("mean") is None and known.get("std") is None:
-        warnings.append({
-            "code": "input_statistics_assumed",
-            "message": "No mean and std were given, so pixels are fed as they are, between 0 "
-            "and 1; if the teacher was trained on normalised pixels, give input.mean and std.",
-        })  # fmt: skip
+        warnings.append(_assumed("pixels are fed as they are, between 0 and 1"))
     filled = {key: known.get(key) or default for key, default in (("mean", [0]), ("std", [1]))}
     try:
         return InputSpec.model_validate(known | filled)
@@ -106,6 +131,21 @@ def _input(
             "give size, channels, mean and std in 'input'.",
             field="input",
         ) from error
+
+
+def _with_statistics(given: AnyInput, warnings: Warnings) -> AnyInput:
+    if isinstance(given, SequenceInput) and given.mean is None and given.std is None:
+        warnings.append(_assumed("series are fed as they are"))
+        return given.model_copy(update={"mean": (0.0,), "std": (1.0,)})
+    return given
+
+
+def _assumed(what: str) -> dict[str, str]:
+    return {
+        "code": "input_statistics_assumed",
+        "message": f"No mean and std were given, so {what}; if the teacher was trained on "
+        "normalised values, give input.mean and std.",
+    }
 
 
 def _set_fields(given: InputSpec) -> dict[str, Any]:

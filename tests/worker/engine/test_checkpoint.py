@@ -12,21 +12,23 @@ import torch
 from stillhouse.errors import RunFailed
 from stillhouse.spec import ResolvedJob
 from tests.worker.conftest import CPU, RESNET, Lab
-from worker.engine import checkpoint, seal, train, trial
+from worker.engine import checkpoint, seal, snapshot, train, trial
 from worker.engine import state as states
+from worker.engine.checkpoint import Past, Saved
 from worker.engine.course import Course
-from worker.engine.objective import Objective
 from worker.engine.state import State
 from worker.engine.train import Result
+from worker.protocol import File
 
 pytestmark = pytest.mark.usefixtures("exact")
 
 SGD: dict[str, Any] = {"kind": "sgd", "lr": 0.1}
 ADAMW: dict[str, Any] = {"kind": "adamw", "lr": 0.01}
+MUON: dict[str, Any] = {"kind": "muon", "lr": 0.01}
 
 
-def _course(lab: Lab, optimizer: dict[str, Any]) -> Course:
-    return lab.course(training={"optimizer": optimizer})
+def _course(lab: Lab, optimizer: dict[str, Any], **training: Any) -> Course:
+    return lab.course(training={"optimizer": optimizer} | training)
 
 
 def _state(lab: Lab, course: Course, network: dict[str, Any] | None) -> State:
@@ -36,7 +38,18 @@ def _state(lab: Lab, course: Course, network: dict[str, Any] | None) -> State:
         changed = lab.spec()["students"][0] | {"network": network}
         student = type(student).model_validate(changed)
     built = trial.build(student, seed=0, classes=10, device=CPU, field="students.0")
-    return states.begin(built, Objective(course.terms), recipe=course.recipe)
+    return states.begin(built, course.objective(built, student), recipe=course.recipe)
+
+
+def _save(path: Path, state: State, *, configuration: str = "same", n: int = 0) -> File:
+    saved = Saved(snapshot.take(state), Past(), {"n": n})
+    return checkpoint.save(path, saved, configuration=configuration)
+
+
+def _load(path: Path, state: State, *, configuration: str = "same") -> dict[str, int]:
+    saved = checkpoint.load(path, configuration=configuration)
+    snapshot.restore(state, saved.snapshot)
+    return saved.counters
 
 
 def _finish(state: State, course: Course) -> tuple[bytes, Result]:
@@ -63,16 +76,56 @@ def test_a_resumed_run_gives_the_bytes_of_an_undisturbed_one(
 
     interrupted = _state(lab, course, network)
     _stop_at(interrupted, _course(lab, optimizer), step)
-    checkpoint.save(tmp_path / "c", interrupted, configuration="same", counters={"n": 3})
+    _save(tmp_path / "c", interrupted, n=3)
     torch.manual_seed(99)
 
     resumed, afresh = _state(lab, course, network), _course(lab, optimizer)
-    assert checkpoint.load(tmp_path / "c", resumed, configuration="same") == {"n": 3}
+    assert _load(tmp_path / "c", resumed) == {"n": 3}
     assert resumed.step == step
     again, found = _finish(resumed, afresh)
     assert again == whole
     assert found.history == result.history
     assert safetensors.torch.save(found.weights) == safetensors.torch.save(result.weights)
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "training"),
+    [
+        (MUON, {}),
+        (SGD, {"ema": {"decay": 0.9}}),
+        (ADAMW, {"accumulate": 3}),
+        (SGD, {"augment": [{"kind": "crop", "padding": 1}, {"kind": "mixup"}], "views": "fresh"}),
+        (SGD, {"early_stopping": {"patience": 1}, "epochs": 9}),
+        (SGD, {"balance": True}),
+    ],
+)
+def test_every_way_to_train_is_resumed_to_the_same_bytes(
+    lab: Lab, tmp_path: Path, optimizer: dict[str, Any], training: dict[str, Any]
+) -> None:
+    course = _course(lab, optimizer, **training)
+    whole, result = _finish(_state(lab, course, RESNET), course)
+    interrupted = _state(lab, course, RESNET)
+    _stop_at(interrupted, course, 8)
+    _save(tmp_path / "c", interrupted)
+    torch.manual_seed(99)
+    afresh = _course(lab, optimizer, **training)
+    resumed = _state(lab, afresh, RESNET)
+    _load(tmp_path / "c", resumed)
+    again, found = _finish(resumed, afresh)
+    assert again == whole
+    assert found.history == result.history
+    assert safetensors.torch.save(found.weights) == safetensors.torch.save(result.weights)
+
+
+def test_what_the_stages_before_left_is_kept(lab: Lab, tmp_path: Path) -> None:
+    course = _course(lab, SGD)
+    state = _state(lab, course, None)
+    weights = {"layer.weight": torch.arange(6.0).view(2, 3)}
+    past = Past(({"name": "student", "kept": True},), 15, 1.5, 390, weights)
+    checkpoint.save(tmp_path / "c", Saved(snapshot.take(state), past, {}), configuration="same")
+    found = checkpoint.load(tmp_path / "c", configuration="same").past
+    assert (found.stages, found.steps, found.seconds, found.items) == (past.stages, 15, 1.5, 390)
+    assert torch.equal(found.weights["layer.weight"], weights["layer.weight"])
 
 
 def test_without_the_optimizers_moments_the_bytes_differ(lab: Lab, tmp_path: Path) -> None:
@@ -81,9 +134,9 @@ def test_without_the_optimizers_moments_the_bytes_differ(lab: Lab, tmp_path: Pat
     interrupted = _state(lab, course, None)
     _stop_at(interrupted, course, 7)
     interrupted.optimizer.state.clear()
-    checkpoint.save(tmp_path / "c", interrupted, configuration="same", counters={})
+    _save(tmp_path / "c", interrupted)
     resumed = _state(lab, course, None)
-    checkpoint.load(tmp_path / "c", resumed, configuration="same")
+    _load(tmp_path / "c", resumed)
     again, _ = _finish(resumed, course)
     assert again != whole
 
@@ -95,7 +148,7 @@ def test_the_file_is_hashed_as_it_lies_and_nothing_temporary_is_left(
     state = _state(lab, course, None)
     _stop_at(state, course, 3)
     path = tmp_path / "checkpoint-3.safetensors"
-    file = checkpoint.save(path, state, configuration="same", counters={})
+    file = _save(path, state)
     assert file == seal.file(path, listed="checkpoint-3.safetensors")
     assert list(tmp_path.glob("*.tmp")) == []
     with safetensors.safe_open(path, framework="pt") as opened:
@@ -109,10 +162,10 @@ def test_a_checkpoint_of_another_configuration_is_refused_and_changes_nothing(
     course = _course(lab, SGD)
     state = _state(lab, course, None)
     _stop_at(state, course, 3)
-    checkpoint.save(tmp_path / "c", state, configuration="one", counters={})
+    _save(tmp_path / "c", state, configuration="one")
     other = _state(lab, course, None)
     with pytest.raises(RunFailed) as failed:
-        checkpoint.load(tmp_path / "c", other, configuration="another")
+        _load(tmp_path / "c", other, configuration="another")
     assert failed.value.failure == "checkpoint_unusable"
     assert other.step == 0
 
@@ -122,13 +175,13 @@ def test_a_damaged_checkpoint_is_refused(lab: Lab, tmp_path: Path, damage: str) 
     course = _course(lab, SGD)
     state = _state(lab, course, None)
     path = tmp_path / "c"
-    checkpoint.save(path, state, configuration="same", counters={})
+    _save(path, state)
     whole = path.read_bytes()
     path.write_bytes(whole[: len(whole) // 2] if damage == "cut" else b"")
     if damage == "gone":
         path.unlink()
     with pytest.raises(RunFailed, match="can't be read"):
-        checkpoint.load(path, state, configuration="same")
+        _load(path, state)
 
 
 def test_a_fingerprint_depends_on_values_not_on_their_order() -> None:

@@ -39,7 +39,9 @@ def test_nothing_new_gives_no_point_and_infinity_none_either() -> None:
     counted = meter.make(steps=100)
     assert counted.read(0) == []
     counted.add(_step(1, float("inf")))
+    assert counted.is_finite
     assert {name for name, _, _ in counted.read(1)} == {"lr", "items_per_second"}
+    assert not counted.is_finite
 
 
 def test_an_epoch_gives_what_it_was_measured_by() -> None:
@@ -49,7 +51,8 @@ def test_an_epoch_gives_what_it_was_measured_by() -> None:
         train_accuracy=0.5,
         validation={"accuracy": 0.4, "loss": 1.5, "macro_f1": 0.3, "ece": 0.1},
     )
-    points = meter.epoch_points(epoch, metric="macro_f1")
+    points = meter.epoch_points(epoch, step=29, metric="macro_f1")
+    assert {step for _, step, _ in points} == {29}
     assert {name: value for name, _, value in points} == {
         "validation_accuracy": 0.4,
         "validation_loss": 1.5,

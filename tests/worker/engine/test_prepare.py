@@ -3,7 +3,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
+from sklearn.datasets import load_digits
 
 from stillhouse.errors import InputRejected
 from tests.worker.conftest import INPUT, MLP, RESNET, TEACHER, Lab
@@ -146,3 +148,108 @@ def test_it_can_be_stopped(lab: Lab) -> None:
 
     with pytest.raises(Stopped):
         prepare.make(lab.assignment("prepare"), say=stop)
+
+
+def test_every_arm_and_stage_is_made_before_anything_is_spent(lab: Lab) -> None:
+    hint = {"kind": "feature_hint", "layer": {"student": "body.9", "teacher": "body.0"}}
+    refused = _refusal(lab.assignment("prepare", spec=lab.spec(objective=[hint])))
+    assert refused.rejected_code == "layer_unknown"
+    assert refused.field is not None
+    assert refused.field.startswith("objective.0.layer")
+    unknown = {"family": "builtin", "name": "resnet9"}
+    chain = [{"id": TEACHER, "assistant": {"network": unknown}}]
+    refused = _refusal(lab.assignment("prepare", spec=lab.spec(teachers=chain)))
+    assert (refused.rejected_code, refused.field) == (
+        "unknown_network", "teachers.0.assistant.network.name",
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("kind", ["prepare", "estimate"])
+@pytest.mark.parametrize(
+    ("augment", "code", "field"),
+    [
+        ([{"kind": "mixup"}, {"kind": "cutmix"}], "two_mixes", "training.augment.1"),
+        ([{"kind": "mixup"}, {"kind": "flip"}], None, None),
+    ],
+)
+def test_views_that_do_not_suit_are_refused(
+    lab: Lab, augment: list[dict[str, Any]], code: str | None, field: str | None, kind: str
+) -> None:
+    assignment = lab.assignment(kind, spec=lab.spec(training={"augment": augment}))
+    if code is None:
+        _make(assignment)
+        return
+    refused = _refusal(assignment)
+    assert (refused.rejected_code, refused.field) == (code, field)
+
+
+def test_given_weights_that_are_not_there_are_refused(lab: Lab) -> None:
+    init = {"kind": "given", "weights": {"blob": "a" * 64}}
+    spec = lab.spec(students=_students(MLP, init=init))
+    refused = _refusal(lab.assignment("prepare", spec=spec))
+    assert refused.rejected_code == "init_weights_missing"
+    assert refused.field == "students.0.init.weights"
+
+
+def test_a_teacher_that_is_not_what_it_is_known_to_be_is_refused(lab: Lab) -> None:
+    found = _make(lab.assignment("prepare"))["teachers"][TEACHER]["validation"]["accuracy"]
+
+    def expecting(accuracy: float, kind: str = "prepare") -> Assignment:
+        expect = {"validation_accuracy": accuracy, "tolerance": 0.05}
+        return lab.assignment(kind, spec=lab.spec(teachers=[{"id": TEACHER, "expect": expect}]))
+
+    _make(expecting(found + 0.04))
+    refused = _refusal(expecting(found + 0.06))
+    assert refused.rejected_code == "teacher_not_as_expected"
+    assert refused.field == "teachers.0.expect"
+    assert f"{found:.4f}" in refused.detail
+    _make(expecting(found + 0.06, kind="estimate"))  # It runs no teacher over the data.
+
+
+@pytest.mark.parametrize("kind", ["prepare", "estimate"])
+def test_a_teacher_known_by_its_outputs_is_judged_by_them_and_costs_nothing(
+    lab: Lab, kind: str
+) -> None:
+    rows = np.concatenate([np.arange(130), np.arange(200, 260)])
+    labels = load_digits().target[rows]
+    labels[:13] = (labels[:13] + 1) % 10
+    path = lab.folder / "outputs.npz"
+    np.savez(path, outputs=10 * np.eye(10, dtype=np.float32)[labels], rows=rows)
+    known = lab.teacher() | {"weights": None, "outputs": str(path), "outputs_kind": "logits"}
+    result = _make(lab.assignment(kind, teachers=[known]))
+    figures = result["teachers"][TEACHER]
+    assert figures["train"]["accuracy"] == pytest.approx(0.9)
+    assert figures["validation"]["accuracy"] == 1
+    assert (figures["parameters"], figures["item_seconds"]) == (None, 0)
+    assert result["teacher_forwards"] == 0
+
+
+def test_every_variant_is_checked_and_the_first_one_measured(lab: Lab) -> None:
+    def variant(name: str, **changes: Any) -> dict[str, Any]:
+        return {"name": name, "changes": {}, "spec": lab.spec(**changes)}
+
+    fine = [variant("v1"), variant("v2", training={"batch_size": 16})]
+    result = _make(lab.assignment("prepare", variants=fine))
+    assert list(result["students"]) == ["small"]
+    assert result["networks"] == {}
+    wrong = [*fine, variant("v3", training={"batch_size": 131})]
+    assert _refusal(lab.assignment("prepare", variants=wrong)).rejected_code == (
+        "batch_larger_than_data"
+    )
+    wrong = [*fine, variant("v3", objective=[{"kind": "review"}])]
+    assert _refusal(lab.assignment("prepare", variants=wrong)).rejected_code == "needs_stage_maps"
+
+
+def test_a_pull_from_random_weights_warns(lab: Lab) -> None:
+    terms = [{"kind": "labels"}, {"kind": "parameter_ratio"}]
+    result = _make(lab.assignment("prepare", spec=lab.spec(objective=terms)))
+    assert [warning["code"] for warning in result["warnings"]] == ["pull_from_random"]
+    tied = lab.spec(objective=terms, students=_students(MLP, init={"kind": "from_teacher"}))
+    assert _make(lab.assignment("prepare", spec=tied))["warnings"] == []
+    assert _make(lab.assignment("prepare"))["warnings"] == []
+
+
+def test_self_distillation_needs_no_teacher(lab: Lab) -> None:
+    spec = lab.spec(teachers=[{"self": {"rounds": 2}}])
+    result = _make(lab.assignment("prepare", spec=spec, teachers=[]))
+    assert result["teachers"] == {}

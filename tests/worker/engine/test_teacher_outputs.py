@@ -11,6 +11,7 @@ from worker.engine import teacher_outputs
 from worker.engine.batch import Shown
 from worker.engine.course import Course
 from worker.engine.data import views
+from worker.engine.teacher import Teacher
 from worker.engine.teacher_outputs import TeacherOutputs
 
 
@@ -19,12 +20,18 @@ def _outputs(course: Course) -> TeacherOutputs:
     return course.teacher
 
 
+def _teacher(course: Course) -> Teacher:
+    assert course.panel is not None
+    assert course.panel.inside is not None
+    return course.panel.inside
+
+
 def _shown(course: Course, index: Tensor, *, view: int) -> Shown:
     recipe = course.recipe
-    items = views.apply(
-        course.source.take(index), index, augment=recipe.augment, seed=recipe.view_seed, view=view
+    shown = views.show(
+        course.source, index, augment=recipe.augment, seed=recipe.view_seed, view=view
     )
-    return Shown(items, index, course.labels[index])
+    return Shown(shown.items, index, course.labels[index])
 
 
 def _nothing() -> None:
@@ -40,8 +47,9 @@ def test_a_remembered_output_is_the_teachers_for_that_view(lab: Lab) -> None:
     outputs = _outputs(course)
     outputs.open_view(1, pulse=_nothing)
     found = outputs.take(NOTHING_SHOWN, view=1).logits
-    asked = outputs.teacher.network(outputs.teacher.feed(_shown(course, INDEX, view=1).items))
-    other = outputs.teacher.network(outputs.teacher.feed(_shown(course, INDEX, view=0).items))
+    teacher = _teacher(course)
+    asked = teacher.network(teacher.feed(_shown(course, INDEX, view=1).items))
+    other = teacher.network(teacher.feed(_shown(course, INDEX, view=0).items))
     assert torch.allclose(found, asked, atol=1e-5)
     assert not torch.allclose(found, other, atol=1e-2)
 
@@ -71,7 +79,7 @@ def test_without_augmentation_all_epochs_are_one_view(lab: Lab) -> None:
 
 def test_more_than_the_memory_allows_is_not_remembered(lab: Lab) -> None:
     course = lab.course()
-    asked = _outputs(course).teacher
+    asked = _outputs(course).panel
     # 130 rows of ten classes: 100,000 views are 520 MB.
     many = replace(course.recipe, views=100_000, epochs=100_000)
     assert not teacher_outputs.begin(asked, course.source, recipe=many, classes=10).remembers

@@ -11,12 +11,11 @@ from torch import nn
 from stillhouse.errors import RunFailed
 from stillhouse.spec import ResolvedJob
 from tests.worker.conftest import CPU, MLP, RESNET, Lab
-from worker.engine import predict, train, trial
+from worker.engine import predict, snapshot, train, trial
 from worker.engine import state as states
 from worker.engine.course import Course
-from worker.engine.objective import Objective
 from worker.engine.state import Epoch, State
-from worker.engine.train import Result, Step
+from worker.engine.train import Event, Notice, Result, Step
 
 pytestmark = pytest.mark.usefixtures("exact")
 
@@ -28,11 +27,11 @@ def _student(lab: Lab, *, seed: int = 0, network: dict[str, Any] = MLP) -> nn.Mo
 
 
 def _begin(lab: Lab, course: Course, **options: Any) -> State:
-    objective = Objective(course.terms)
-    return states.begin(_student(lab, **options), objective, recipe=course.recipe)
+    network = _student(lab, **options)
+    return states.begin(network, lab.objective(course, network), recipe=course.recipe)
 
 
-def _events(state: State, course: Course) -> list[Step | Epoch | Result]:
+def _events(state: State, course: Course) -> list[Event]:
     return list(train.distill(state, course=course))
 
 
@@ -70,10 +69,13 @@ def test_a_student_follows_its_teacher_though_the_labels_are_random(lab: Lab) ->
     plain = {"family": "builtin", "name": "mlp", "options": {"hidden": [64]}}
     state = _begin(lab, wrong, network=plain)
     _events(state, wrong)
-    assert course.teacher is not None
-    theirs = course.teacher.teacher
+    assert course.panel is not None
+    theirs = course.panel.inside
+    assert theirs is not None
     taught, told = (
-        predict.logits(network, course.source.part, course.feed, batch_size=64, device=CPU).argmax(1)
+        predict.logits(network, course.source.part, course.feed, batch_size=64, device=CPU).argmax(
+            1
+        )
         for network in (theirs.network, state.network)
     )
     assert (taught == told).float().mean() > 0.9
@@ -115,7 +117,10 @@ def test_both_arms_see_the_same_items_in_the_same_order(lab: Lab) -> None:
     for arm in ("distilled", "no_teacher"):
         course = lab.course(arm=arm)
         torch.manual_seed(0)
-        state = states.begin(Eye(arm), Objective(course.terms), recipe=course.recipe)
+        eye = Eye(arm)
+        objective = lab.objective(course, eye)
+        seen[arm] = []  # the objective looked at it as well
+        state = states.begin(eye, objective, recipe=course.recipe)
         _events(state, course)
     assert len(seen["distilled"]) > 15
     for ours, theirs in zip(seen["distilled"], seen["no_teacher"], strict=True):
@@ -187,9 +192,12 @@ def test_weights_that_are_not_finite_are_never_chosen(lab: Lab) -> None:
     course = lab.course(arm="no_teacher")
     state = _begin(lab, course)
     events = train.distill(state, course=course)
-    for _ in range(5):
-        next(events)
-    next(state.network.parameters()).data[0] = float("inf")
+    for rollbacks in (0, 1, 2):
+        assert state.rollbacks == rollbacks
+        assert [next(events) for _ in range(5)][-1].step == state.step == 5  # type: ignore[union-attr]  # steps
+        next(state.network.parameters()).data[0] = float("inf")
+        if rollbacks < 2:
+            assert isinstance(next(events), Notice)
     with pytest.raises(RunFailed, match="weights"):
         next(events)
     assert state.history == []
@@ -208,7 +216,11 @@ def test_gradients_are_clipped_to_the_norm_asked_for(lab: Lab) -> None:
 
 @pytest.mark.parametrize(
     ("optimizer", "precision"),
-    [({"kind": "adamw", "lr": 0.01}, "fp32"), ({"kind": "sgd", "lr": 0.05}, "bf16")],
+    [
+        ({"kind": "adamw", "lr": 0.01}, "fp32"),
+        ({"kind": "sgd", "lr": 0.05}, "bf16"),
+        ({"kind": "muon", "lr": 0.01}, "fp32"),
+    ],
 )
 def test_every_optimizer_and_precision_trains_a_network_with_normalisation(
     lab: Lab, optimizer: dict[str, Any], precision: str
@@ -226,3 +238,130 @@ def test_a_single_item_left_over_does_not_break_normalisation(lab: Lab) -> None:
     assert len(course.source.part) % 43 == 1
     steps = [e for e in _events(_begin(lab, course, network=RESNET), course) if type(e) is Step]
     assert [step.items for step in steps] == [43, 43, 44]
+
+
+def _finish(state: State, course: Course) -> Result:
+    last = _events(state, course)[-1]
+    assert isinstance(last, Result)
+    return last
+
+
+def test_a_run_that_went_back_goes_on_at_half_the_rate(lab: Lab) -> None:
+    course = lab.course(arm="no_teacher", training={"schedule": {"kind": "constant"}})
+    state = _begin(lab, course)
+    events = train.distill(state, course=course)
+    for _ in range(7):
+        next(events)  # An epoch of five steps, its end, and a step more.
+    state.is_suspect = True
+    assert isinstance(next(events), Notice)
+    step = next(events)
+    assert isinstance(step, Step)
+    assert (step.step, step.epoch, step.lr) == (6, 1, pytest.approx(0.05))
+    assert len(state.history) == 1
+
+
+def test_a_run_goes_back_twice_and_then_it_diverged(lab: Lab) -> None:
+    course = _poisoned(lab.course(arm="no_teacher"), row=5)
+    state = _begin(lab, course)
+    first = _copy(state)
+    seen: list[Notice] = []
+    events = train.distill(state, course=course)
+    while len(seen) < 2:
+        event = next(events)
+        if isinstance(event, Notice):
+            seen.append(event)
+            assert all(torch.equal(first[n], t) for n, t in _copy(state).items())
+            assert state.step == state.seen == 0
+            assert state.optimizer.state_dict()["state"] == {}
+    with pytest.raises(RunFailed, match=r"0.25 times the learning rate"):
+        list(events)
+    assert [notice.code for notice in seen] == ["rolled_back"] * 2
+    assert "0.5 times" in seen[0].detail
+
+
+def test_a_loss_that_its_reader_found_not_finite_brings_the_run_back(lab: Lab) -> None:
+    course = lab.course(arm="no_teacher")
+    state = _begin(lab, course)
+    events = train.distill(state, course=course)
+    next(events)
+    next(events)
+    state.is_suspect = True
+    assert isinstance(next(events), Notice)
+    assert (state.step, state.is_suspect) == (0, False)
+
+
+def test_it_goes_back_to_a_later_checkpoint_if_there_is_one(lab: Lab) -> None:
+    course = lab.course(arm="no_teacher")
+    state = _begin(lab, course)
+    events = train.distill(state, course=course)
+    next(events)
+    next(events)
+    state.good = snapshot.take(state)
+    kept = _copy(state)
+    next(events)
+    state.is_suspect = True
+    assert isinstance(next(events), Notice)
+    assert state.step == 2
+    assert all(torch.equal(kept[name], tensor) for name, tensor in _copy(state).items())
+
+
+EMA = {"ema": {"decay": 0.9}, "optimizer": {"kind": "sgd", "lr": 0.1}}
+
+
+def test_the_average_is_what_is_validated_and_served(lab: Lab) -> None:
+    course = lab.course(arm="no_teacher", training=EMA | {"epochs": 2})
+    state = _begin(lab, course, network=RESNET)
+    by_hand = {name: p.detach().clone() for name, p in state.network.named_parameters()}
+    done = 0
+    for event in train.distill(state, course=course):
+        if isinstance(event, Step):
+            decay = min(0.9, (1 + done) / (10 + done))
+            for name, p in state.network.named_parameters():
+                by_hand[name] = decay * by_hand[name] + (1 - decay) * p.detach()
+            done += 1
+        if isinstance(event, Epoch):
+            own = {name: p.detach().clone() for name, p in state.network.named_parameters()}
+            assert any(not torch.equal(own[name], by_hand[name]) for name in own)
+    for name, average in state.averages.items():
+        assert torch.allclose(average, by_hand[name], atol=1e-6)
+    served = _student(lab, network=RESNET)
+    served.load_state_dict(state.best)
+    logits = predict.logits(served, course.validation, course.feed, batch_size=32, device=CPU)
+    right = (logits.argmax(1).numpy() == course.validation.labels).mean()
+    assert right == pytest.approx(state.history[state.best_epoch].validation["accuracy"])
+    if state.best_epoch == 1:
+        assert all(
+            torch.equal(state.best[name], average) for name, average in state.averages.items()
+        )
+    buffers = dict(state.network.named_buffers())
+    assert set(state.best) == set(buffers) | set(by_hand)
+
+
+def test_the_average_makes_place_for_the_weights_again_when_the_run_is_stopped(lab: Lab) -> None:
+    course = lab.course(arm="no_teacher", training=EMA)
+    state = _begin(lab, course)
+    events = train.distill(state, course=course, pulse=_stop)
+    for _ in range(5):
+        next(events)
+    before = _copy(state)
+    with pytest.raises(KeyboardInterrupt):
+        next(events)
+    assert all(torch.equal(before[name], tensor) for name, tensor in _copy(state).items())
+
+
+def _stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_a_run_ends_early_when_the_metric_stands_still(lab: Lab) -> None:
+    rule = {
+        "epochs": 40,
+        "early_stopping": {"patience": 2},
+        "optimizer": {"kind": "sgd", "lr": 1e-9},
+    }
+    course = lab.course(arm="no_teacher", training=rule)
+    result = _finish(_begin(lab, course), course)
+    assert result.ended == "early_stopping"
+    assert len(result.history) == 3
+    assert result.best.epoch == 0
+    assert _finish(_begin(lab, lab.course()), lab.course()).ended == "epochs"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
@@ -10,6 +11,8 @@ from typing import Any, Literal
 
 import numpy as np
 import numpy.typing as npt
+import pyarrow as pa
+import pyarrow.parquet
 import pytest
 from PIL import Image
 
@@ -140,6 +143,30 @@ def folder_zip(intake: Intake) -> Callable[..., Path]:
             for path, data in files.items():
                 archive.writestr(path, data)
         return intake.write(name, content.getvalue())
+
+    return write
+
+
+@pytest.fixture
+def parquet(intake: Intake) -> Callable[..., Path]:
+    """Writes a parquet file of the given columns."""
+
+    def write(columns: dict[str, Any], metadata: dict[str, str] | None = None) -> Path:
+        path = intake.folder / "table.parquet"
+        table = pa.table(columns)
+        pa.parquet.write_table(table.replace_schema_metadata(metadata), path)
+        return path
+
+    return write
+
+
+@pytest.fixture
+def jsonl(intake: Intake) -> Callable[..., Path]:
+    """Writes objects one a line; text is taken as a line as it is."""
+
+    def write(*rows: Any, name: str = "rows.jsonl") -> Path:
+        lines = [row if isinstance(row, str) else json.dumps(row) for row in rows]
+        return intake.write(name, "".join(f"{line}\n" for line in lines).encode("utf-8"))
 
     return write
 

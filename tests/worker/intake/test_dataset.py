@@ -170,7 +170,13 @@ def test_bad_arrays_are_refused_by_name(
 
 BAD_SPECS: dict[str, tuple[str, dict[str, Any]]] = {
     "too few classes": ("label_out_of_range", {"classes": ["a", "b"]}),
-    "no label column": ("labels_missing", {"columns": {"label": None}}),
+    "classes without labels": ("labels_missing", {"columns": {"label": None}, "classes": ["a"]}),
+    "parts without labels": (
+        "split_conflicts",
+        {"columns": {"label": None}, "splits": {"test": 0.5}},
+    ),
+    "ids without columns": ("column_missing", {"columns": {"id": "id"}}),
+    "texts in arrays": ("format_not_for_modality", {"modality": "text"}),
     "another format": ("format_differs", {"format": "parquet"}),
     "a split column": ("split_conflicts", {"splits": {"column": "part"}}),
     "an enormous input": ("limit_exceeded", {"input": {"size": [4096, 4096]}, "limits": 1 << 27}),

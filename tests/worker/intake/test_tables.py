@@ -6,26 +6,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet
 import pytest
 
 from stillhouse.errors import InputRejected
 
 PIXELS = [f"p{number}" for number in range(16)]
-
-
-@pytest.fixture
-def parquet(intake: Any) -> Callable[..., Path]:
-    """Writes a parquet file of the given columns."""
-
-    def write(columns: dict[str, Any], metadata: dict[str, str] | None = None) -> Path:
-        path: Path = intake.folder / "table.parquet"
-        table = pa.table(columns)
-        pa.parquet.write_table(table.replace_schema_metadata(metadata), path)
-        return path
-
-    return write
 
 
 def csv(header: list[str], rows: list[list[Any]]) -> bytes:

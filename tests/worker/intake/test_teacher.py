@@ -49,7 +49,7 @@ def test_what_a_teacher_is_stands_in_the_result(intake: Any, resnet: Path) -> No
 def test_given_statistics_need_no_warning(intake: Any, resnet: Path) -> None:
     fed = {"size": [4, 4], "channels": "gray", "mean": [0.5], "std": [0.2]}
     result = intake.teacher(resnet, network=RESNET, input=fed).result
-    assert result["input"] == fed | {"interpolation": "bilinear"}
+    assert result["input"] == fed | {"modality": "image", "interpolation": "bilinear"}
     assert result["warnings"] == []
 
 
@@ -146,7 +146,7 @@ def test_a_hub_folder_says_everything_itself(
     assert result["network"]["name"] == "test_resnet"
     assert result["classes"] == ["a", "b", "c", "d", "e"]
     assert result["input"] == {
-        "size": [24, 24], "channels": "gray", "mean": [0.4], "std": [0.3],
+        "modality": "image", "size": [24, 24], "channels": "gray", "mean": [0.4], "std": [0.3],
         "interpolation": "bicubic",
     }  # fmt: skip
     assert result["warnings"] == []
@@ -175,7 +175,7 @@ REFUSED: dict[str, tuple[str, dict[str, Any]]] = {
     "remote code": ("config_refused", {"auto_map": {"AutoModel": "x.y"}}),
     "remote code, deep": ("config_refused", {"extra": [{"a": {"_target_": "os.system"}}]}),
     "trust": ("config_refused", {"trust_remote_code": True}),
-    "transformers": ("not_available", {"architecture": None, "model_type": "vit"}),
+    "transformers": ("tokenizer_required", {"architecture": None, "model_type": "vit"}),
     "an odd input": ("config_invalid", {"pretrained_cfg": {"input_size": [4, 24, 24]}}),
     "odd statistics": (
         "config_invalid",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,12 +17,34 @@ _DEVICE_SHARE = 4
 """Items are kept on a GPU when they take at most this part (1/n) of its free memory."""
 
 
+class Joined:
+    """Several arrays (n, …) one after another, read as one and never copied as a whole."""
+
+    def __init__(self, arrays: Sequence[npt.NDArray[Any]]) -> None:
+        self.arrays = arrays
+        self.starts = np.cumsum([0, *(len(array) for array in arrays)])
+
+    def __len__(self) -> int:
+        return int(self.starts[-1])
+
+    def __getitem__(self, rows: slice | npt.NDArray[np.int64]) -> npt.NDArray[Any]:
+        if isinstance(rows, slice):
+            rows = np.arange(*rows.indices(len(self)))
+        which = np.searchsorted(self.starts, rows, side="right") - 1
+        found = np.empty((len(rows), *self.arrays[0].shape[1:]), self.arrays[0].dtype)
+        for place, array in enumerate(self.arrays):
+            mine = which == place
+            found[mine] = array[rows[mine] - self.starts[place]]
+        return found
+
+
 @dataclass(frozen=True, slots=True)
 class Source:
     """Batches of a part by index, on `device`."""
 
     part: Part
-    items: npt.NDArray[Any]
+    """The dataset's own; where sources are joined, its rows come first."""
+    items: npt.NDArray[Any] | Joined
     """(n, …): the part's own, or what a feed made of them (tokens)."""
     device: torch.device
     resident: Tensor | None
@@ -58,3 +81,18 @@ def place(part: Part, *, device: torch.device, items: npt.NDArray[Any] | None = 
         if given.nbytes * _DEVICE_SHARE <= free:
             resident = torch.from_numpy(np.array(given)).to(device)
     return Source(part=part, items=given, device=device, resident=resident)
+
+
+def join(sources: Sequence[Source]) -> Source:
+    """Several sources of equally shaped items as one, in their order."""
+    first = sources[0]
+    if len(sources) == 1:
+        return first
+    resident = [one.resident for one in sources if one.resident is not None]
+    arrays = [one.items for one in sources if isinstance(one.items, np.ndarray)]
+    return Source(
+        part=first.part,
+        items=Joined(arrays),
+        device=first.device,
+        resident=torch.cat(resident) if len(resident) == len(sources) else None,
+    )

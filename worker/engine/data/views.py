@@ -1,25 +1,35 @@
 """Seeded views: one augmentation of one item, a pure function of (view seed, view, index).
 
 Nothing is drawn from a generator, so that a view is the same for the teacher, every student,
-arm and seed, in whatever batch and on whatever device it is asked for. All operations move
+arm and seed, in whatever batch and on whatever device it is asked for. Crops and flips move
 pixels along the axes only; they are composed into one gather per batch.
 """
 
 from __future__ import annotations
 
-from typing import Literal, assert_never
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import Tensor
 
-from stillhouse.spec import Augment, Crop, Flip
+from stillhouse.spec import Augment, Crop, Flip, Mixup
+from worker.engine.data import draws, mixing
+from worker.engine.data.source import Source
 
-# The multipliers and shifts of splitmix64 (Steele, Lea & Flood 2014), as signed 64-bit integers.
-_GOLDEN = 0x9E3779B97F4A7C15 - 2**64
-_MIX_1 = 0xBF58476D1CE4E5B9 - 2**64
-_MIX_2 = 0x94D049BB133111EB - 2**64
-_STREAM = 0x632BE59BD9B4E019  # any odd number; it sets the streams of one key apart
 _LANE = {"rows": 0, "columns": 1}
+
+
+@dataclass(frozen=True, slots=True)
+class View:
+    """A batch of items as a view shows them."""
+
+    items: Tensor
+    """(batch, …): the source's own dtype; where items are blended float32, pixels in [0, 1]."""
+    partner: Tensor | None = None
+    """(batch,) int64 on the items' device, positions in the source: who is blended in."""
+    share: Tensor | None = None
+    """(batch,) float32 on the items' device, of the item itself."""
 
 
 def number(
@@ -38,25 +48,64 @@ def count(
     return len({number(e, views=views, augment=augment) for e in range(epochs)})
 
 
+def show(
+    source: Source, rows: Tensor, *, augment: tuple[Augment, ...], seed: int, view: int
+) -> View:
+    """Show view number `view` of some items.
+
+    Crops and flips are done in the order given, and blending last: both items are cropped and
+    mirrored, each by its own draws, before one is blended into the other.
+
+    Args:
+        source: Of the train part.
+        rows: (batch,) int64 on the CPU, positions in the source.
+        augment: What is done; suitable for the items (see `mixing.check`).
+        seed: The view seed.
+        view: The view's number, from 0.
+
+    Returns:
+        The items, and what was blended into them.
+    """
+    index = rows.to(source.device, non_blocking=True)
+    items = apply(source.take(rows), index, augment=augment, seed=seed, view=view)
+    mix = mixing.kind(augment)
+    if mix is None:
+        return View(items)
+    keys = draws.keys(rows, seed=seed, view=view)
+    blend = mixing.draw(mix, keys, rows, rows=len(source))
+    partner = blend.partner.to(source.device, non_blocking=True)
+    other = apply(source.take(blend.partner), partner, augment=augment, seed=seed, view=view)
+    if not isinstance(mix, Mixup):
+        pasted, share = mixing.paste(items, other, keys=keys, share=blend.share)
+        return View(pasted, partner, share)
+    share = blend.share.to(source.device, non_blocking=True)
+    return View(mixing.mixup(_to_unit(items), _to_unit(other), share), partner, share)
+
+
+def _to_unit(items: Tensor) -> Tensor:
+    """Float32: uint8 pixels in [0, 1], as `feed.to_pixels` would have them."""
+    return items.float() / 255 if items.dtype == torch.uint8 else items
+
+
 def apply(
     images: Tensor, index: Tensor, *, augment: tuple[Augment, ...], seed: int, view: int
 ) -> Tensor:
-    """Show view number `view` of a batch.
+    """Crop and mirror a batch.
 
     Args:
-        images: (batch, h, w, c), in any dtype.
+        images: (batch, h, w, c), in any dtype; other items where there is nothing to do.
         index: (batch,) int64, the items' positions in the train part.
-        augment: What is done, in order.
+        augment: What is done, in order; what blends items is left to `show`.
         seed: The view seed.
         view: The view's number, from 0.
 
     Returns:
         (batch, h, w, c) on the same device and of the same dtype.
     """
-    if not augment:
+    if not any(isinstance(operation, Crop | Flip) for operation in augment):
         return images
     batch, height, width, _ = images.shape
-    keys = _hash(index.to(images.device), seed, view)
+    keys = draws.keys(index.to(images.device), seed=seed, view=view)
     ys = torch.arange(height, device=images.device).expand(batch, height)
     xs = torch.arange(width, device=images.device).expand(batch, width)
     seen_y, seen_x = torch.ones_like(ys, dtype=torch.bool), torch.ones_like(xs, dtype=torch.bool)
@@ -73,7 +122,7 @@ def apply(
                 mirrored = _draw(keys, place, axis="columns", below=2).bool()
                 xs = torch.where(mirrored, width - 1 - xs, xs)
             case _:
-                assert_never(operation)
+                pass  # blends
     return _gather(images, ys.clamp(0, height - 1), xs.clamp(0, width - 1), seen_y, seen_x)
 
 
@@ -94,30 +143,4 @@ def _offset(keys: Tensor, place: int, *, axis: str, padding: int) -> Tensor:
 
 def _draw(keys: Tensor, place: int, *, axis: str, below: int) -> Tensor:
     """Uniform integers from 0 to below - 1, (batch, 1), one stream for each place and axis."""
-    stream = _signed((2 * place + _LANE[axis] + 1) * _STREAM)
-    bits = _mix(keys + stream)
-    # The upper 31 bits scaled down: their bias is below/2^31, and no division is needed.
-    return ((_shift(bits, 33) * below) >> 31).unsqueeze(1)
-
-
-def _hash(index: Tensor, seed: int, view: int) -> Tensor:
-    key = torch.full_like(index, seed)
-    for word in (torch.full_like(index, view), index):
-        key = _mix(key + _GOLDEN) ^ word
-    return _mix(key + _GOLDEN)
-
-
-def _mix(bits: Tensor) -> Tensor:
-    bits = (bits ^ _shift(bits, 30)) * _MIX_1
-    bits = (bits ^ _shift(bits, 27)) * _MIX_2
-    return bits ^ _shift(bits, 31)
-
-
-def _signed(word: int) -> int:
-    """A word of 64 bits as torch's int64 holds it."""
-    return (word + 2**63) % 2**64 - 2**63
-
-
-def _shift(bits: Tensor, by: int) -> Tensor:
-    """Logical shift to the right; torch's own keeps the sign."""
-    return (bits >> by) & ((1 << (64 - by)) - 1)
+    return draws.below(keys, 2 * place + _LANE[axis], below).unsqueeze(1)
