@@ -137,7 +137,7 @@ def _bare(
     pixels = fed(torch.from_numpy(part.x))
     labels = torch.from_numpy(part.labels)
     network = _network(spec.name)
-    projector = nn.Sequential(nn.Conv2d(_WIDTH, _WIDTH, 1), nn.BatchNorm2d(_WIDTH))
+    projector = nn.Sequential(nn.Conv2d(_WIDTH, _WIDTH, 1, bias=False), nn.BatchNorm2d(_WIDTH))
     loss = _loss(network, projector, pixels, teacher, has_hint=_HINT in terms)
     learned = [*network.parameters(), *(projector.parameters() if _HINT in terms else ())]
     optimizer = torch.optim.AdamW(learned, lr=_LR, weight_decay=0.05, fused=True)

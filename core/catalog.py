@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import files, ids, jobs, runs, submissions
+from core import files, ids, inputs, jobs, runs, submissions, trained
 from core.submissions import Submission
 from core.tables import Dataset, Job, Run, Student, Teacher
 from stillhouse.errors import (
@@ -15,17 +15,13 @@ from stillhouse.errors import (
     InUse,
     NotFound,
     ReferenceNotFound,
-    SpecInvalid,
 )
 from stillhouse.spec import (
     BlobRef,
     DatasetSpec,
     FilesRef,
-    JobSpec,
-    Labels,
     PartSources,
     SeenParts,
-    StudentSpec,
     TeacherSpec,
     TextInput,
     UriRef,
@@ -155,7 +151,7 @@ def delete_teacher(session: Session, tenant: str, teacher_id: str) -> None:
     Raises `InUse` if a job names it; `NotFound` if there is none.
     """
     teacher = get_locked(session, Teacher, tenant, teacher_id)
-    _refuse_if_used(session, Job.teacher == teacher_id)
+    _refuse_if_used(session, inputs.names(teacher=teacher_id))
     if teacher.job is not None and teacher.status == "training":
         raise InUse("A job is training it; cancel that job first.", used_by=[teacher.job])
     files.release(session, teacher_id)
@@ -168,7 +164,7 @@ def delete_dataset(session: Session, tenant: str, dataset_id: str) -> None:
     Raises `InUse` if a job names it; `NotFound` if there is none.
     """
     dataset = get_locked(session, Dataset, tenant, dataset_id)
-    _refuse_if_used(session, Job.dataset == dataset_id)
+    _refuse_if_used(session, inputs.names(dataset=dataset_id))
     files.release(session, dataset_id)
     session.delete(dataset)
 
@@ -195,6 +191,7 @@ def delete_job(session: Session, tenant: str, job_id: str, *, cascade: bool) -> 
             session.delete(student)
     for run_id in session.scalars(select(Run.id).where(Run.job == job_id)):
         files.release(session, run_id)
+    files.release(session, job_id)
     session.delete(job)
 
 
@@ -245,27 +242,14 @@ def reject(session: Session, found: Teacher | Dataset, error: dict[str, Any]) ->
 
 
 def _train_teacher(session: Session, teacher: Teacher, spec: TeacherSpec) -> Teacher:
-    here = spec.train
-    if here is None or spec.network is None:
-        raise SpecInvalid("'network' is required.", field="network")
-    student = StudentSpec(name=spec.name, network=spec.network, input=spec.input)
-    teacher.status = "training"
-    teacher.trained_on = {"seen": {"dataset": here.dataset, "parts": ["train", "validation"]}}
+    trained.begin(teacher, spec)
     session.add(teacher)
     session.flush()
-    job_spec = JobSpec.model_construct(
-        name=spec.name,
-        teachers=(),
-        dataset=here.dataset,
-        students=(student,),
-        objective=(Labels(kind="labels", weight=1.0),),
-        training=here.training,
-        controls=(),
-        seeds=(here.seed,),
-    )
     job = submissions.create(
         session,
-        Submission(teacher.tenant, job_spec, created_by=teacher.created_by, kind="train"),
+        Submission(
+            teacher.tenant, trained.job_spec(spec), created_by=teacher.created_by, kind="train"
+        ),
     )
     teacher.job = job.id
     return teacher

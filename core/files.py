@@ -9,7 +9,7 @@ from sqlalchemy import delete, exists, select, union_all, update
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.orm import Session
 
-from core.tables import Checkpoint, Conversion, Dataset, File, FileUse, Teacher
+from core.tables import Checkpoint, Conversion, Dataset, File, FileUse, Job, Teacher
 
 BACKUP = "backup"
 """The owner of what backups hold."""
@@ -103,7 +103,7 @@ def uploaded(session: Session, tenant: str, sha256: str) -> bool:
 def named_by(session: Session, tenant: str, sha256: str) -> list[str]:
     """Ids of the tenant's objects whose specs name this upload; others may have sent it, too."""
     owned = union_all(
-        *(select(kind.id).where(kind.tenant == tenant) for kind in (Teacher, Dataset))
+        *(select(kind.id).where(kind.tenant == tenant) for kind in (Teacher, Dataset, Job))
     )
     query = select(FileUse.owner).where(
         FileUse.sha256 == sha256, FileUse.role == "source", FileUse.owner.in_(owned)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -37,15 +37,15 @@ class Inputs:
         return all(found.status == "ready" for _, found in self.each())
 
     @property
-    def transfer_rows(self) -> int:
-        """How many rows the transfer sets add to those of the dataset's train part."""
-        rows = [dataset.facts["rows"] for dataset in self.transfer]
-        return sum(each["train"] or each["unlabelled"] for each in rows)
-
-    @property
     def train_rows(self) -> int:
         """How many rows an epoch has."""
-        return int(self.dataset.facts["rows"]["train"]) + self.transfer_rows
+        return int(self.dataset.facts["rows"]["train"]) + transfer_rows(self.transfer)
+
+
+def transfer_rows(transfer: Iterable[Dataset]) -> int:
+    """How many rows transfer sets add to those of the dataset's train part."""
+    rows = [dataset.facts["rows"] for dataset in transfer]
+    return sum(each["train"] or each["unlabelled"] for each in rows)
 
 
 def require(session: Session, tenant: str, spec: JobSpec) -> Inputs:
@@ -53,11 +53,7 @@ def require(session: Session, tenant: str, spec: JobSpec) -> Inputs:
 
     Raises `ReferenceNotFound` if one isn't there; `ReferenceRejected` if one was rejected.
     """
-    teachers = {
-        f"teachers.{place}.id": teacher.id
-        for place, teacher in enumerate(spec.teachers)
-        if isinstance(teacher, TeacherRef)
-    }
+    teachers = named_teachers(spec)
     transfer = {f"transfer.{place}": name for place, name in enumerate(spec.transfer)}
     # Shared locks: none is deleted, or gets ready unnoticed, while a job is made that names it.
     # Datasets come first and each kind in order of ids, as wherever both are locked.
@@ -68,6 +64,15 @@ def require(session: Session, tenant: str, spec: JobSpec) -> Inputs:
         dataset=_require(datasets, tenant, spec.dataset, "dataset"),
         transfer=tuple(_require(datasets, tenant, key, field) for field, key in transfer.items()),
     )
+
+
+def named_teachers(spec: JobSpec) -> dict[str, str]:
+    """The ids of the teachers that a spec names, each by where it does."""
+    return {
+        f"teachers.{place}.id": teacher.id
+        for place, teacher in enumerate(spec.teachers)
+        if isinstance(teacher, TeacherRef)
+    }
 
 
 def of_job(session: Session, job: Job) -> Inputs:

@@ -1,7 +1,7 @@
 """Jobs: what a user asked for, and the only writer of its status.
 
     queued      nothing has started
-    preparing   it waits for its teacher and dataset, or its prepare run is at work
+    preparing   it waits for its inputs, or its prepare run is at work
     running     students are trained, or the report is made
     cancelling  a cancel was asked for; a worker is being told
     succeeded   students are final, the report is written
@@ -19,9 +19,10 @@ from typing import Any, Literal
 from sqlalchemy import func, select, update
 from sqlalchemy.orm import Session
 
-from core import events, resolve, runs
+from core import events, inputs, plan, runs
 from core.db import db_now
-from core.tables import Dataset, Job, Run, Teacher
+from core.inputs import Inputs
+from core.tables import Job, Run, Teacher
 from stillhouse.errors import (
     InputRejected,
     JobIsOver,
@@ -29,7 +30,8 @@ from stillhouse.errors import (
     Refused,
     StillhouseError,
 )
-from stillhouse.spec import JobSpec, ResolvedJob
+from stillhouse.spec import JobSpec, ResolvedJob, variants
+from stillhouse.spec.variants import TrainRun
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 STATUSES = ("queued", "preparing", "running", "paused", "cancelling", *TERMINAL)
@@ -41,7 +43,7 @@ def input_changed(session: Session, *, teacher: str = "", dataset: str = "") -> 
     waiting = select(Job).where(
         Job.status.in_(("queued", "preparing")),
         Job.resolved.is_(None),
-        (Job.teacher == teacher) if teacher else (Job.dataset == dataset),
+        inputs.names(teacher=teacher, dataset=dataset),
     )
     # In one order wherever several jobs are locked, so that no two wait for each other.
     for job in session.scalars(waiting.order_by(Job.id).with_for_update()):
@@ -106,14 +108,7 @@ def run_claimed(session: Session, job: Job, run: Run) -> None:
 
 def prepared(session: Session, job: Job, result: dict[str, Any], *, device: str) -> None:
     """The prepare run found nothing wrong on a kind of device: training may begin there."""
-    resolved = ResolvedJob.model_validate(job.resolved)
-    if resolved.training.precision == "auto":
-        precision = {"precision": result.get("precision", "fp32")}
-        training = resolved.training.model_copy(update=precision)
-        resolved = resolved.model_copy(update={"training": training})
-    # Arms are compared on one kind of device, and the same bytes come from one kind only.
-    resources = resolved.resources.model_copy(update={"device": device})
-    job.resolved = resolved.model_copy(update={"resources": resources}).model_dump(mode="json")
+    plan.prepare(job, result, device=device)
     job.prepared = result
     job.status, job.training_at = "running", time.time()
     job.version += 1
@@ -189,34 +184,31 @@ def must_stop(session: Session, job_id: str) -> str | None:
     return None
 
 
-def settle(job: Job, spec: JobSpec, teacher: Teacher | None, dataset: Dataset) -> ResolvedJob:
-    """Write what a spec comes to, once its teacher and dataset are ready.
+def settle(job: Job, spec: JobSpec, planned: list[TrainRun], found: Inputs) -> None:
+    """Write what a spec comes to, once its inputs are ready.
 
-    Raises `ClassesDiffer` if they can't be aligned; `SpecInvalid` if the batch is larger than
-    the data.
+    Raises what `plan.settle` does.
     """
-    resolved = resolve.job(spec, teacher=teacher, dataset=dataset)
-    job.resolved = resolved.model_dump(mode="json")
-    per_run = resolve.steps(resolved, dataset.facts["rows"]["train"])
-    job.steps = per_run * len(resolved.students) * len(resolved.arms) * len(resolved.seed_list)
-    return resolved
+    job.resolved, job.variants = plan.settle(spec, found)
+    job.steps = plan.steps(job, planned, found)
 
 
 def _go_on(session: Session, job: Job) -> None:
-    teacher = session.get(Teacher, job.teacher) if job.teacher else None
-    dataset = session.get(Dataset, job.dataset)
-    for kind, found in (("teacher", teacher), ("dataset", dataset)):
-        if found is not None and found.status == "rejected":
-            why = (found.error or {}).get("detail", "")
-            error = {"code": f"{kind}_rejected", "detail": f"Its {kind} was rejected: {why}"}
-            fail(session, job, error)
+    found = inputs.of_job(session, job)
+    for kind, one in found.each():
+        if one.status == "rejected":
+            why = (one.error or {}).get("detail", "")
+            what = f"Its {kind} {one.id}" if kind != "transfer" else f"Its transfer set {one.id}"
+            code = "dataset_rejected" if kind == "transfer" else f"{kind}_rejected"
+            fail(session, job, {"code": code, "detail": f"{what} was rejected: {why}"})
             return
-    if dataset is None or dataset.status != "ready" or (teacher and teacher.status != "ready"):
+    if not found.are_ready:
         return
-    spec_type = JobSpec if job.teacher else ResolvedJob
+    spec_type = JobSpec if job.kind == "distill" else ResolvedJob
     try:
-        settle(job, spec_type.model_validate(job.spec), teacher, dataset)
-    except Refused as error:
+        spec = spec_type.model_validate(job.spec)
+        settle(job, spec, variants.runs(variants.expand(spec)), found)
+    except (Refused, InputRejected) as error:
         fail(session, job, error_of(error))
         return
     job.version += 1
@@ -242,8 +234,8 @@ def _device(job: Job) -> str:
 
 
 def _hopeless(session: Session, job: Job, run: Run) -> bool:
-    """Whether this student's main arm has no seed left that could succeed."""
-    arm = "distilled" if job.teacher else "no_teacher"
+    """Whether this student's main arm has no run left that could succeed, in any variant."""
+    arm = "distilled" if job.kind == "distill" else "no_teacher"
     if run.arm != arm:
         return False
     same = [

@@ -89,22 +89,18 @@ def prepare(job: Job, found: dict[str, Any], *, device: str) -> None:
         job.variants = _kept(base, after)
 
 
-def steps(job: Job, inputs: Inputs) -> int:
-    """Optimizer steps of all of a settled job's training runs, at most."""
-    found = [
-        variants.Variant(one.name, one.changes, ResolvedJob.model_validate(one.spec))
-        for one in expanded(job.resolved or {}, job.variants)
-    ]
-    specs = {one.name: one.spec for one in found}
+def steps(job: Job, runs: list[variants.TrainRun], inputs: Inputs) -> int:
+    """Optimizer steps of all training runs of a settled job, at most."""
+    found = expanded(job.resolved or {}, job.variants)
+    specs = {one.name: ResolvedJob.model_validate(one.spec) for one in found}
+    shared = specs[found[0].name]
     return sum(
-        resolve.steps(specs.get(run.variant, found[0].spec), inputs.train_rows, arm=run.arm)
-        for run in variants.runs(found)
+        resolve.steps(specs.get(run.variant, shared), inputs.train_rows, arm=run.arm)
+        for run in runs
     )
 
 
-def _prepared(
-    spec: Spec, found: dict[str, Any], networks: dict[str, Any], *, device: str
-) -> Spec:
+def _prepared(spec: Spec, found: dict[str, Any], networks: dict[str, Any], *, device: str) -> Spec:
     training = dict(spec["training"])
     if training["precision"] == "auto":
         training["precision"] = found.get("precision", "fp32")

@@ -23,7 +23,6 @@ from sqlalchemy.orm import Session
 from core import ids, line
 from core.db import db_now
 from core.tables import Checkpoint, LogChunk, Metric, Run
-from stillhouse.spec import ResolvedJob
 
 Ended = Literal["succeeded", "failed", "cancelled"]
 
@@ -55,16 +54,28 @@ def add_intake(
     return run
 
 
-def add_estimate(session: Session, tenant: str, spec: ResolvedJob) -> Run:
-    """A run that answers an estimate; it belongs to nothing and is removed when answered."""
+def add_estimate(
+    session: Session, tenant: str, resolved: dict[str, Any], variants: list[Any] | None
+) -> Run:
+    """A run that answers an estimate; it belongs to nothing and is removed when answered.
+
+    Args:
+        session: a writing transaction.
+        tenant: who asks.
+        resolved: what `plan.settle` found.
+        variants: likewise.
+
+    Returns:
+        The run.
+    """
     run_id = ids.new("run")
     run = Run(
         id=run_id,
         tenant=tenant,
         kind="estimate",
-        spec=spec.model_dump(mode="json"),
+        spec=resolved | ({"variants": variants} if variants else {}),
         slot=f"{run_id}/estimate",
-        device_kind=spec.resources.device,
+        device_kind=resolved["resources"]["device"],
         priority=1001,
     )
     session.add(run)

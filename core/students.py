@@ -7,7 +7,7 @@ from typing import Any
 from sqlalchemy import select
 from sqlalchemy.orm import Session
 
-from core import files, ids
+from core import files, ids, plan
 from core.tables import Dataset, Job, Run, Student
 from stillhouse.spec import MINIMISED
 
@@ -16,9 +16,10 @@ def add(
     session: Session, job: Job, run: Run, result: dict[str, Any], listed: list[dict[str, Any]]
 ) -> Student:
     """Record what a train run left."""
-    spec = next(item for item in (job.resolved or {})["students"] if item["name"] == run.student)
+    resolved = plan.spec_of(job, run.variant)
+    spec = next(item for item in resolved["students"] if item["name"] == run.student)
     dataset = session.get(Dataset, job.dataset)
-    select_by = str((job.resolved or {})["select"]).removeprefix("validation_")
+    select_by = str(resolved["select"]).removeprefix("validation_")
     value = (result.get("validation") or {}).get(select_by)
     student = Student(
         id=ids.new("stu"),

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from itertools import product
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from sqlalchemy import insert
 from sqlalchemy.orm import Session
 
-from core import ids, jobs, line
-from core.tables import Dataset, Event, Job, JobLabel, Run, Teacher
-from stillhouse.errors import ReferenceNotFound, ReferenceRejected
-from stillhouse.spec import JobSpec, ResolvedJob
+from core import files, fit, given, ids, inputs, jobs, line, trained
+from core.inputs import Inputs
+from core.tables import Event, Job, JobInput, JobLabel, Run, Teacher
+from stillhouse.errors import SpecInvalid
+from stillhouse.spec import JobSpec, variants
+from stillhouse.spec.variants import TrainRun
 
 Rows = list[dict[str, Any]]
+Table = type[Run | JobLabel | JobInput | Event]
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,77 +30,114 @@ class Submission:
     kind: Literal["distill", "train"] = "distill"
 
 
+@dataclass(frozen=True, slots=True)
+class _Draft:
+    """A job that was checked, with what is written with it."""
+
+    job: Job
+    runs: list[TrainRun]
+    inputs: Inputs
+    files: set[str]
+
+
 @dataclass(slots=True)
 class Writing:
     """The jobs of one transaction: each is checked by itself, and all are written together."""
 
     session: Session
-    _jobs: list[Job] = field(default_factory=list)
-    _rows: dict[type[Run | JobLabel | Event], Rows] = field(
-        default_factory=lambda: {Run: [], JobLabel: [], Event: []}
+    _made: list[Job | Teacher] = field(default_factory=list)
+    _files: list[tuple[str, str]] = field(default_factory=list)
+    _rows: dict[Table, Rows] = field(
+        default_factory=lambda: {Run: [], JobLabel: [], JobInput: [], Event: []}
     )
-    _usable: dict[tuple[str, str, str], tuple[Teacher | None, Dataset]] = field(
-        default_factory=dict
-    )
+    _usable: dict[tuple[Any, ...], Inputs] = field(default_factory=dict)
     _turns: dict[tuple[str, int], int] = field(default_factory=dict)
 
     def add(self, submission: Submission) -> Job:
-        """A job with all its runs, written by `write`.
+        """A job with all its runs, and the teachers that it has trained; written by `write`.
 
         Raises `ReferenceNotFound` if it names what isn't there; `ReferenceRejected` if it names
-        what was rejected; `ClassesDiffer` if teacher and dataset can't be aligned; `SpecInvalid`
-        if the batch is larger than the data.
+        what was rejected; what `variants.expand`, `fit.require`, `given.require` and, where the
+        inputs are ready, `plan.settle` raise.
         """
-        spec = submission.spec
-        teacher, dataset = self._require_usable(submission.tenant, spec)
-        ready = dataset.status == "ready" and (teacher is None or teacher.status == "ready")
-        job = _job(submission, teacher, dataset, ready=ready)
-        expanded = (
-            jobs.settle(job, spec, teacher, dataset)
-            if ready
-            else ResolvedJob.model_validate(spec.model_dump())
-        )
-        self._jobs.append(job)
-        self._rows[Run] += self._runs(job, expanded, ready=ready)
-        self._rows[JobLabel] += [
-            {"job": job.id, "key": key, "value": value, "tenant": job.tenant}
-            for key, value in spec.metadata.items()
+        usable = self._require_usable(submission.tenant, submission.spec)
+        spec, by = submission.spec, submission.created_by
+        teachers = [
+            (teacher, self._training(replace(submission, spec=job, kind="train"), usable, field))
+            for field, teacher, job in trained.wanted(spec, submission.tenant, created_by=by)
         ]
-        count = spec.run_count if teacher else len(spec.seed_list)
-        message = f"The job was accepted: {count} training run(s)."
-        self._rows[Event].append({"job": job.id, "type": "created", "message": message})
-        return job
+        made = [teacher for teacher, _ in teachers]
+        draft = self._draft(submission, trained.placed(spec, usable, made))
+        for teacher, training in teachers:  # nothing is kept of what is refused as a whole
+            teacher.job = self._take(training).id
+        self._made += made
+        return self._take(draft)
 
     def write(self) -> None:
         """Write what was added: a statement a table."""
-        self.session.add_all(self._jobs)
+        self.session.add_all(self._made)
         self.session.flush()
         for table, rows in self._rows.items():
             if rows:
                 # Not as objects: nobody needs them here, and a sweep has thousands.
                 self.session.connection().execute(insert(table), rows)
+        for sha256, job in self._files:
+            files.use(self.session, sha256, job, "source")
 
-    def _require_usable(self, tenant: str, spec: JobSpec) -> tuple[Teacher | None, Dataset]:
-        key = (tenant, spec.teachers[0].id if spec.teachers else "", spec.dataset)
+    def _require_usable(self, tenant: str, spec: JobSpec) -> Inputs:
+        key = (tenant, spec.dataset, spec.transfer, *inputs.named_teachers(spec).values())
         if key not in self._usable:
-            self._usable[key] = require_usable(self.session, tenant, spec)
+            self._usable[key] = inputs.require(self.session, tenant, spec)
         return self._usable[key]
 
-    def _runs(self, job: Job, spec: ResolvedJob, *, ready: bool) -> Rows:
-        """One run prepares, one trains each student, arm and seed, one reports.
+    def _draft(self, submission: Submission, found: Inputs) -> _Draft:
+        spec = submission.spec
+        expanded = variants.expand(spec)
+        named: set[str] = set()
+        for variant in expanded:
+            fit.require(variant.spec, found)
+            named |= given.require(self.session, submission.tenant, variant.spec, found)
+        runs = variants.runs(expanded)
+        job = _job(submission, found)
+        if found.are_ready:
+            jobs.settle(job, spec, runs, found)
+        return _Draft(job, runs, found, named)
+
+    def _training(self, submission: Submission, usable: Inputs, field_: str) -> _Draft:
+        try:
+            return self._draft(submission, Inputs((), usable.dataset))
+        except SpecInvalid as error:
+            raise SpecInvalid(error.detail, field=f"{field_}.{error.field}") from error
+
+    def _take(self, draft: _Draft) -> Job:
+        job = draft.job
+        self._made.append(job)
+        self._files += [(sha256, job.id) for sha256 in sorted(draft.files)]
+        self._rows[Run] += self._runs(draft)
+        self._rows[JobInput] += inputs.further(job.id, draft.inputs)
+        self._rows[JobLabel] += [
+            {"job": job.id, "key": key, "value": value, "tenant": job.tenant}
+            for key, value in job.labels.items()
+        ]
+        message = f"The job was accepted: {len(draft.runs)} training run(s)."
+        self._rows[Event].append({"job": job.id, "type": "created", "message": message})
+        return job
+
+    def _runs(self, draft: _Draft) -> Rows:
+        """One run prepares, one trains each network, one reports.
 
         Only the first is in line, if the job is ready. The others' `turn` is, until they join
         it, their place among those that join it together.
         """
-        device = spec.resources.device
+        job, ready = draft.job, draft.inputs.are_ready
+        device = str(job.spec.get("resources", {}).get("device", "auto"))
         rows = [_run(job, device, "prepare", ready=ready)]
         if ready:
-            rows[0]["turn"] = self._turn(device, spec.priority)
-        trained = product(spec.students, spec.arms, spec.seed_list)
-        for turn, (student, arm, seed) in enumerate(trained, start=1):
-            slot = f"train/{student.name}/{arm}///{seed}"
-            own = {"student": student.name, "arm": arm, "seed": seed, "turn": turn}
-            rows.append(_run(job, device, slot) | own)
+            rows[0]["turn"] = self._turn(device, job.priority)
+        for turn, run in enumerate(draft.runs, start=1):
+            slot = f"train/{run.student}/{run.arm}/{run.variant or ''}//{run.seed}"
+            own = {"student": run.student, "arm": run.arm, "variant": run.variant}
+            rows.append(_run(job, device, slot) | own | {"seed": run.seed, "turn": turn})
         return [*rows, _run(job, device, "report")]
 
     def _turn(self, device: str, priority: int) -> int:
@@ -114,35 +154,19 @@ def create(session: Session, submission: Submission) -> Job:
     return job
 
 
-def require_usable(session: Session, tenant: str, spec: JobSpec) -> tuple[Teacher | None, Dataset]:
-    """The teacher and the dataset that a spec names, ready or still being checked.
-
-    Raises `ReferenceNotFound` if one isn't there; `ReferenceRejected` if one was rejected.
-    """
-    # Shared locks: neither is deleted, or gets ready unnoticed, while a job is made that names it.
-    shared: Any = {"read": True}
-    teacher = None
-    if spec.teachers:
-        teacher = session.get(Teacher, spec.teachers[0].id, with_for_update=shared)
-        _require(teacher, tenant, "teacher", spec.teachers[0].id, "teachers.0.id")
-    dataset = session.get(Dataset, spec.dataset, with_for_update=shared)
-    _require(dataset, tenant, "dataset", spec.dataset, "dataset")
-    if dataset is None:
-        raise ReferenceNotFound
-    return teacher, dataset
+def check(
+    session: Session, tenant: str, spec: JobSpec
+) -> tuple[Inputs, Sequence[variants.Variant]]:
+    """What a spec names and its variants, checked as `Writing.add` does; nothing is written."""
+    found = inputs.require(session, tenant, spec)
+    expanded = variants.expand(spec)
+    for variant in expanded:
+        fit.require(variant.spec, found)
+        given.require(session, tenant, variant.spec, found)
+    return found, expanded
 
 
-def _require(
-    found: Teacher | Dataset | None, tenant: str, kind: str, object_id: str, field_: str
-) -> None:
-    if found is None or found.tenant != tenant:
-        raise ReferenceNotFound(f"There is no {kind} '{object_id}'.", field=field_)
-    if found.status == "rejected":
-        why = (found.error or {}).get("detail", "")
-        raise ReferenceRejected(f"The {kind} '{object_id}' was rejected: {why}", field=field_)
-
-
-def _job(submission: Submission, teacher: Teacher | None, dataset: Dataset, *, ready: bool) -> Job:
+def _job(submission: Submission, found: Inputs) -> Job:
     spec = submission.spec
     return Job(
         id=ids.new("job"),
@@ -151,9 +175,9 @@ def _job(submission: Submission, teacher: Teacher | None, dataset: Dataset, *, r
         kind=submission.kind,
         name=spec.name,
         labels=dict(spec.metadata),
-        status="queued" if ready else "preparing",
-        teacher=teacher.id if teacher else None,
-        dataset=dataset.id,
+        status="queued" if found.are_ready else "preparing",
+        teacher=found.teachers[0].id if found.teachers else None,
+        dataset=found.dataset.id,
         spec=spec.model_dump(mode="json", exclude_unset=submission.kind == "distill"),
         priority=spec.priority,
         deadline_seconds=spec.limits.seconds,
@@ -169,6 +193,7 @@ def _run(job: Job, device: str, slot: str, *, ready: bool = False) -> dict[str, 
         "kind": slot.partition("/")[0],
         "student": None,
         "arm": None,
+        "variant": None,
         "seed": None,
         "slot": f"{job.id}/{slot}",
         "ready": ready,

@@ -7,12 +7,12 @@ from dataclasses import dataclass, replace
 from functools import cache
 from typing import Any, Literal
 
-from sqlalchemy import Float, Select, bindparam, func, select, true
+from sqlalchemy import Float, Select, bindparam, func, or_, select, true
 from sqlalchemy.orm import Session
 
 from core import line, workers
 from core.db import db_now
-from core.tables import Dataset, Event, Job, Run, Teacher, Worker
+from core.tables import Dataset, Event, Job, JobInput, Run, Teacher, Worker
 
 Code = Literal["inputs", "queue", "no_worker", "no_device", "draining", "delayed"]
 
@@ -81,7 +81,7 @@ def at_a_glance(job: Job) -> Waiting | None:
     if job.status not in ("queued", "preparing"):
         return None
     if job.resolved is None:
-        return Waiting("inputs", "It waits until its teacher and dataset have been checked.")
+        return Waiting("inputs", "It waits until its teachers and datasets have been checked.")
     if job.started_at is not None:
         return None
     return Waiting("queue", "It is in line; its own address says at which place.")
@@ -157,18 +157,26 @@ _NEXT_RUN = _make_next_run()  # built once: that costs more than to ask it
 
 
 def _for_inputs(session: Session, job: Job, since: float) -> Waiting:
-    teacher = select(Teacher.status).where(Teacher.id == job.teacher).scalar_subquery()
-    dataset = select(Dataset.status).where(Dataset.id == job.dataset).scalar_subquery()
+    further = select(JobInput.object).where(JobInput.job == job.id)
     alive = select(Worker.id).where(Worker.last_seen_at > since).exists()
-    found = session.execute(select(teacher, dataset, alive)).one()
-    missing = []
-    if found[0] not in (None, "ready"):
-        verb = "trained" if found[0] == "training" else "checked"
-        missing.append(f"its teacher {job.teacher} has been {verb}")
-    if found[1] != "ready":
-        missing.append(f"its dataset {job.dataset} has been checked")
+    states: dict[str, str] = {}
+    is_alive = False
+    for table, own in ((Teacher, job.teacher), (Dataset, job.dataset)):
+        query = select(table.id, table.status, alive).where(
+            or_(table.id == own, table.id.in_(further))
+        )
+        for key, status, alive_now in session.execute(query.order_by(table.id)):
+            states[key], is_alive = status, bool(alive_now)
+    missing = [_missing(key, states[key], job) for key in states if states[key] != "ready"]
     message = f"It waits until {' and '.join(missing) or 'its inputs have been checked'}."
-    return Waiting("inputs", message if found[2] else f"{message} {NO_WORKER}")
+    return Waiting("inputs", message if is_alive else f"{message} {NO_WORKER}")
+
+
+def _missing(key: str, status: str, job: Job) -> str:
+    kind = "teacher" if key.startswith("tch_") else "dataset"
+    if kind == "dataset" and key != job.dataset:
+        kind = "transfer set"
+    return f"its {kind} {key} has been {'trained' if status == 'training' else 'checked'}"
 
 
 def _delayed(session: Session, run: Run, delay: float) -> Waiting:

@@ -82,7 +82,7 @@ class Assignment(TypedDict):
     job: str
     job_kind: Literal["distill", "train"]
     spec: dict[str, Any]
-    """A `stillhouse.spec.ResolvedJob`: that of the run's variant, or the job's own."""
+    """A `stillhouse.spec.ResolvedJob`: that of a train run's variant, else the first variant's."""
     variants: list[VariantSpec]
     """prepare, estimate, report: every variant, a single one without a name if there is no sweep;
     train: none. A prepare run's `result["networks"]` is {variant's name or "": {student:

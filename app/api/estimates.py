@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Sequence
 from typing import Any
 
 from fastapi import APIRouter, Response
@@ -11,10 +12,19 @@ from fastapi.concurrency import run_in_threadpool
 from fastapi.responses import JSONResponse
 
 from app.deps import State, StateDep, Tenant, Wait
-from core import resolve, runs, submissions
-from core.tables import Dataset, Run, Teacher
+from core import alignment, plan, resolve, runs, submissions
+from core.inputs import Inputs
+from core.tables import Run
 from stillhouse.errors import InputRejected, NoWorker, Unavailable
-from stillhouse.spec import JobSpec, ResolvedJob
+from stillhouse.spec import (
+    JobSpec,
+    ObjectiveTerm,
+    ResolvedJob,
+    TrainedTeacher,
+    methods,
+    variants,
+)
+from stillhouse.spec.variants import TrainRun
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -28,27 +38,31 @@ async def estimate(spec: JobSpec, state: StateDep, tenant: Tenant, wait: Wait) -
 
     A worker that is busy is waited for, 30 s or what `Prefer: wait` says.
     """
-    teacher, dataset = await run_in_threadpool(_inputs, state, tenant, spec)
-    if dataset.status != "ready" or (teacher is not None and teacher.status != "ready"):
-        return JSONResponse(_unmeasured(spec))
-    resolved = resolve.job(spec, teacher=teacher, dataset=dataset)
-    run_id = await run_in_threadpool(_ask, state, tenant, resolved)
+    inputs, expanded = await run_in_threadpool(_check, state, tenant, spec)
+    planned = variants.runs(expanded)
+    if not inputs.are_ready or any(isinstance(one, TrainedTeacher) for one in spec.teachers):
+        return JSONResponse(_unmeasured(spec, planned))
+    resolved, kept = plan.settle(spec, inputs)
+    run_id = await run_in_threadpool(_ask, state, tenant, resolved, kept)
     state.doorbell.ring()
     try:
         measured = await _answer_of(state, run_id, min(wait or WAIT_SECONDS, WAIT_SECONDS))
     finally:
         await run_in_threadpool(_remove, state, run_id)
-    return JSONResponse(_estimate(resolved, dataset, teacher, measured))
+    found = plan.expanded(resolved, kept)
+    return JSONResponse(_estimate(resolved, found, planned, inputs, measured))
 
 
-def _inputs(state: State, tenant: str, spec: JobSpec) -> tuple[Teacher | None, Dataset]:
+def _check(state: State, tenant: str, spec: JobSpec) -> tuple[Inputs, Sequence[variants.Variant]]:
     with state.database.read() as session:
-        return submissions.require_usable(session, tenant, spec)
+        return submissions.check(session, tenant, spec)
 
 
-def _ask(state: State, tenant: str, resolved: ResolvedJob) -> str:
+def _ask(
+    state: State, tenant: str, resolved: dict[str, Any], kept: list[dict[str, Any]] | None
+) -> str:
     with state.database.write() as session:
-        return runs.add_estimate(session, tenant, resolved).id
+        return runs.add_estimate(session, tenant, resolved, kept).id
 
 
 async def _answer_of(state: State, run_id: str, seconds: float) -> dict[str, Any]:
@@ -79,12 +93,13 @@ def _remove(state: State, run_id: str) -> None:
             session.delete(run)
 
 
-def _unmeasured(spec: JobSpec) -> dict[str, Any]:
-    message = "Teacher or dataset are still being checked; ask again when both are ready."
+def _unmeasured(spec: JobSpec, planned: list[TrainRun]) -> dict[str, Any]:
+    message = "Some inputs are still to be checked or trained; ask again when all are ready."
     return {
         "object": "estimate",
         "resolved": None,
-        "runs": spec.run_count + 2,
+        "variants": None,
+        "runs": len(planned) + 2,
         "seconds": {"low": None, "high": None},
         "memory_bytes": None,
         "storage_bytes": None,
@@ -96,44 +111,64 @@ def _unmeasured(spec: JobSpec) -> dict[str, Any]:
 
 
 def _estimate(
-    resolved: ResolvedJob, dataset: Dataset, teacher: Teacher | None, measured: dict[str, Any]
+    resolved: dict[str, Any],
+    found: list[plan.Resolved],
+    planned: list[TrainRun],
+    inputs: Inputs,
+    measured: dict[str, Any],
 ) -> dict[str, Any]:
-    rows = dataset.facts["rows"]
-    steps = resolve.steps(resolved, rows["train"])
-    seeds, arms = len(resolved.seed_list), len(resolved.arms)
+    rows = inputs.dataset.facts["rows"]
+    specs = {one.name: ResolvedJob.model_validate(one.spec) for one in found}
+    shared = specs[found[0].name]
     facts = measured["students"]
-    names = [student.name for student in resolved.students]
-    training = sum(facts[name]["step_seconds"] * steps * arms * seeds for name in names)
-    forwards = _teacher_forwards(resolved, rows)
-    item_seconds = [item["item_seconds"] for item in measured["teachers"].values()]
+    training, forwards = 0.0, 0
+    for run in planned:
+        spec = specs.get(run.variant, shared)
+        step_seconds = facts[run.student]["step_seconds"] or 0.0
+        training += step_seconds * resolve.steps(spec, inputs.train_rows, arm=run.arm)
+        forwards += _views(spec) * inputs.train_rows if run.arm == "distilled" else 0
+    if inputs.teachers:  # each is scored on all parts for the report, on two to prepare
+        forwards += 2 * (rows["train"] + rows["validation"]) + rows["test"]
+    item_seconds = [item["item_seconds"] or 0.0 for item in measured["teachers"].values()]
     seconds = training + forwards * sum(item_seconds)
-    student_bytes = sum(facts[name]["bytes"] for name in names) * arms * seeds
-    largest = max(facts[name]["bytes"] for name in names)
-    warnings = resolve.alignment_warnings(teacher, dataset) if teacher else []
+    sizes = {name: facts[name]["bytes"] for name in facts}
+    outputs = rows["test"] * len(inputs.dataset.classes or []) * 4
     return {
         "object": "estimate",
-        "resolved": resolved.model_dump(mode="json"),
-        "runs": resolved.run_count + 2,
+        "resolved": resolved,
+        "variants": None
+        if resolved["sweep"] is None
+        else [{"name": one.name, "changes": one.changes} for one in found],
+        "runs": len(planned) + 2,
         "seconds": {"low": round(seconds * 0.8, 1), "high": round(seconds * 1.6 + 10, 1)},
-        # Weights, gradients, two moments and the best epoch's copy; then teacher and data.
-        "memory_bytes": largest * 5
-        + ((teacher.bytes or 0) if teacher else 0)
-        + int(dataset.facts.get("bytes") or 0),
-        "storage_bytes": student_bytes
-        + rows["test"] * len(dataset.classes or []) * 4 * arms * seeds,
+        # Weights, gradients, two moments and the best epoch's copy; then teachers and data.
+        "memory_bytes": max(sizes.values()) * 5
+        + sum(teacher.bytes or 0 for teacher in inputs.teachers)
+        + sum(int(one.facts.get("bytes") or 0) for one in (inputs.dataset, *inputs.transfer)),
+        "storage_bytes": sum(sizes[run.student] + outputs for run in planned),
         "teacher_forwards": forwards,
         "store_hits": 0,
-        "students": [{"name": name, **facts[name]} for name in names],
-        "warnings": warnings + measured.get("warnings", []),
+        "students": [{"name": student.name, **facts[student.name]} for student in shared.students],
+        "warnings": _alignment(resolved, inputs) + measured.get("warnings", []),
     }
 
 
-def _teacher_forwards(resolved: ResolvedJob, rows: dict[str, int]) -> int:
-    """Every part once for the report, train and validation once to prepare, and the views."""
-    if not resolved.teachers:
+def _alignment(resolved: dict[str, Any], inputs: Inputs) -> list[dict[str, str]]:
+    pairs = zip(inputs.teachers, resolved["teachers"], strict=False)
+    return [
+        warning
+        for teacher, ref in pairs
+        for warning in alignment.warnings(teacher, inputs.dataset, ref["class_map"])
+    ]
+
+
+def _views(spec: ResolvedJob) -> int:
+    """How often a distilled run asks its teachers about each row, at most."""
+    if not spec.teachers or not any(_asks(term) for term in spec.objective if term.weight > 0):
         return 0
-    views, epochs = resolved.training.views, resolved.training.epochs
-    each = int(epochs) if views == "fresh" else min(int(views), int(epochs))
-    distilled = len(resolved.students) * len(resolved.seed_list)
-    prepared = rows["train"] + rows["validation"]
-    return each * rows["train"] * distilled + 2 * prepared + rows["test"]
+    views, epochs = spec.training.views, int(spec.training.epochs)
+    return epochs if views == "fresh" else min(int(views), epochs)
+
+
+def _asks(term: ObjectiveTerm) -> bool:
+    return bool(methods.needs(term) & {"teacher_logits", "teacher_class", "features"})

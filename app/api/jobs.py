@@ -8,7 +8,7 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request, Response
 from fastapi.exceptions import RequestValidationError
 from pydantic import TypeAdapter, ValidationError
-from sqlalchemy import Select, and_, select
+from sqlalchemy import Select, and_, select, union_all
 from sqlalchemy import delete as sql_delete
 from sqlalchemy.orm import Session, aliased
 from starlette.routing import Match, Route
@@ -19,7 +19,7 @@ from app.api import answers, patching, schemas
 from app.deps import After, Limit, State, StateDep, Tenant
 from core import catalog, jobs, waiting
 from core.submissions import Submission
-from core.tables import Job, JobLabel
+from core.tables import Job, JobInput, JobLabel
 from stillhouse.errors import SpecInvalid
 from stillhouse.spec import JobSpec
 
@@ -60,8 +60,8 @@ def list_(
     dataset: Annotated[str | None, Query(max_length=64)] = None,
 ) -> Response:
     """Jobs, newest first; `metadata[key]=value` filters too."""
-    query, id_column = _filtered(request, tenant, status, teacher, dataset)
     with state.database.read() as session:
+        query, id_column = _filtered(session, request, tenant, status, teacher, dataset)
         rows = answers.newest(session, query, id_column, after=after, limit=limit)
     return answers.page(request, rows, limit, _listed)
 
@@ -173,7 +173,12 @@ def _answer(
 
 
 def _filtered(
-    request: Request, tenant: str, status: str | None, teacher: str | None, dataset: str | None
+    session: Session,
+    request: Request,
+    tenant: str,
+    status: str | None,
+    teacher: str | None,
+    dataset: str | None,
 ) -> tuple[Select[Job], Any]:
     """The query, and the column that its index holds in order: a label's, if one is asked for."""
     query = select(Job).where(Job.tenant == tenant)
@@ -186,9 +191,9 @@ def _filtered(
         # rather walk by id past whatever else is newer, however much that is.
         query = query.where(Job.status.between(status, status))
     if teacher is not None:
-        query = query.where(Job.teacher == teacher)
+        query = query.where(_builds_on(session, Job.teacher, teacher))
     if dataset is not None:
-        query = query.where(Job.dataset == dataset)
+        query = query.where(_builds_on(session, Job.dataset, dataset))
     filters = request.query_params.multi_items()
     if len(filters) > MAX_FILTERS:
         raise SpecInvalid(f"Ask for at most {MAX_FILTERS} things at once.", field="metadata")
@@ -209,6 +214,17 @@ def _filtered(
     if status is not None and id_column is Job.id:
         query = query.order_by(Job.status.desc())
     return query, id_column
+
+
+def _builds_on(session: Session, own: Any, named: str) -> Any:
+    """Whether a job builds on an object: its own column says so, or a row beside it.
+
+    Most objects are in no such row. Not asked about them, the index gives a page as it is.
+    """
+    beside = select(JobInput.job).where(JobInput.object == named)
+    if session.scalar(beside.limit(1)) is None:
+        return own == named
+    return Job.id.in_(union_all(select(Job.id).where(own == named), beside))
 
 
 def _relabel(session: Session, row: Job) -> None:

@@ -113,8 +113,16 @@ def job(row: Job, why: Waiting | None) -> Answer:
         "priority": row.priority,
         "spec": row.spec,
         "resolved": row.resolved,
+        "variants": _variants(row),
         "result": row.result,
     }
+
+
+def _variants(row: Job) -> list[Answer] | None:
+    """What a sweep's variants were given; null without a sweep, or while the inputs are checked."""
+    if row.variants is None:
+        return None
+    return [{key: each[key] for key in ("name", "changes")} for each in row.variants]
 
 
 def _waiting(why: Waiting | None) -> Answer | None:

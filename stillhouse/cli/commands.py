@@ -13,6 +13,7 @@ from stillhouse.cli import (
     inputs,
     jobs,
     keys,
+    methods,
     push,
     report,
     students,
@@ -46,6 +47,7 @@ app.command(name="bench")(bench.bench)
 app.command(name="jobs")(jobs.jobs)
 app.command()(inputs.teachers)
 app.command()(inputs.datasets)
+app.command(name="methods")(methods.methods)
 app.command(name="students")(students.students)
 app.command(name="doctor")(doctor.doctor)
 app.add_typer(keys.app, name="keys")

@@ -115,7 +115,7 @@ def runs(variants: Sequence[Variant]) -> list[TrainRun]:
             "too_many_runs",
             f"The job would have {len(named) * len(spec.seed_list)} training runs, and {MOST_RUNS} "
             "are the most; take fewer values, students or seeds.",
-            field="sweep" if spec.sweep or len(variants) > 1 else "seeds",
+            field="sweep" if len(variants) > 1 else "seeds",
         )
     return [TrainRun(*key, seed) for key in named for seed in spec.seed_list]
 

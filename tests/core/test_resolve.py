@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from core import resolve
+from core import alignment, fed, resolve
+from core.inputs import Inputs
 from core.tables import Dataset, Teacher
 from stillhouse.errors import ClassesDiffer
 from stillhouse.spec import InputSpec, JobSpec, ResolvedJob
@@ -28,7 +29,7 @@ def teacher(*, classes: Any = ("cat", "dog", "owl"), count: int | None = None) -
 
 def resolved(rows: int = 1000, **fields: Any) -> ResolvedJob:
     spec = JobSpec.model_validate(stage_module.job_spec(TEACHER, DATASET, **fields))
-    return resolve.job(spec, teacher=teacher(), dataset=dataset(rows))
+    return resolve.job(spec, Inputs((teacher(),), dataset(rows)))
 
 
 @pytest.mark.parametrize(
@@ -101,7 +102,7 @@ def test_a_deterministic_job_computes_in_fp32() -> None:
 )
 def test_resolving_the_resolved_changes_nothing(fields: dict[str, Any]) -> None:
     once = resolved(**fields).model_dump(mode="json")
-    again = resolve.job(JobSpec.model_validate(once), teacher=teacher(), dataset=dataset())
+    again = resolve.job(JobSpec.model_validate(once), Inputs((teacher(),), dataset()))
     assert again.model_dump(mode="json") == once
 
 
@@ -115,14 +116,14 @@ def test_a_last_batch_of_one_joins_the_one_before_it(rows: int, batch: int, per_
 
 
 def test_classes_in_another_order_are_aligned_by_name() -> None:
-    order = resolve.class_order(teacher(classes=("owl", "cat", "dog")), dataset())
+    order = alignment.class_order(teacher(classes=("owl", "cat", "dog")), dataset())
     assert order == [1, 2, 0]
     assert [("owl", "cat", "dog")[index] for index in order] == ["cat", "dog", "owl"]
-    assert resolve.alignment_warnings(teacher(), dataset()) == []
+    assert alignment.warnings(teacher(), dataset()) == []
 
 
 def test_classes_in_the_same_order_need_no_alignment() -> None:
-    assert resolve.class_order(teacher(), dataset()) is None
+    assert alignment.class_order(teacher(), dataset()) is None
 
 
 @pytest.mark.parametrize("unnamed", ["teacher", "dataset"])
@@ -130,8 +131,8 @@ def test_classes_without_names_are_matched_by_position_and_a_warning_says_so(unn
     mine = teacher(classes=None, count=3) if unnamed == "teacher" else teacher()
     names = {"classes_unnamed": True} if unnamed == "dataset" else {}
     ours = dataset(classes=("0", "1", "2") if names else ("cat", "dog", "owl"), **names)
-    assert resolve.class_order(mine, ours) is None
-    warnings = resolve.alignment_warnings(mine, ours)
+    assert alignment.class_order(mine, ours) is None
+    warnings = alignment.warnings(mine, ours)
     assert [warning["code"] for warning in warnings] == ["classes_by_position"]
     assert unnamed in warnings[0]["message"]
 
@@ -145,7 +146,7 @@ def test_classes_without_names_are_matched_by_position_and_a_warning_says_so(unn
 )  # fmt: skip
 def test_other_classes_are_refused(mine: Teacher) -> None:
     with pytest.raises(ClassesDiffer) as caught:
-        resolve.class_order(mine, dataset())
+        alignment.class_order(mine, dataset())
     assert caught.value.field == "teachers.0.id"
 
 
@@ -167,6 +168,7 @@ def test_a_students_own_input_keeps_its_size_and_gets_missing_statistics() -> No
 def test_statistics_of_colours_are_averaged_for_gray() -> None:
     coloured = teacher()
     coloured.input = {"size": [8, 8], "channels": "rgb", "mean": [0.3, 0.6, 0.9]}
-    default = resolve.default_input(coloured, dataset())
+    default = fed.default(Inputs((coloured,), dataset()))
+    assert isinstance(default, InputSpec)
     assert default.mean == pytest.approx((0.6,))
     assert default.std == (1.0,)

@@ -31,7 +31,8 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
     """Check and measure.
 
     What doesn't fit is refused as `InputRejected`, by the codes of `material.take`,
-    `objective.check`, `panel.load`, `Fitting.check`, `trial.of_student` and `fitting.check_expectations`.
+    `objective.check`, `panel.load`, `Fitting.check`, `trial.of_student` and
+    `fitting.check_expectations`.
 
     Args:
         assignment: Of kind "prepare" or "estimate".
@@ -77,10 +78,9 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
 
 def _variants(assignment: Assignment) -> Iterator[tuple[str, ResolvedJob]]:
     """Every variant of the job, or the job itself without a name."""
-    given = assignment.get("variants") or []
-    for variant in given:
+    for variant in assignment["variants"]:
         yield variant["name"] or "", ResolvedJob.model_validate(variant["spec"])
-    if not given:
+    if not assignment["variants"]:
         yield "", ResolvedJob.model_validate(assignment["spec"])
 
 

@@ -47,20 +47,23 @@ def take(state: State, *, course: Course, rows: Tensor, view: int, lr: float) ->
     Returns:
         The loss, its shares, and the right answers.
     """
-    while True:
-        try:
-            taken = _go_through(state, course=course, rows=rows, view=view)
-        except Exception as error:
-            if not device.is_out_of_memory(error):
-                raise
-            taken = None
-        if taken is not None:
-            _update(state, course=course, lr=lr)
-            return taken
-        # Here and not above: the error's frames held the activations.
+    while (taken := _attempt(state, course=course, rows=rows, view=view)) is None:
+        # Here and not where it was caught: the error's frames held the activations.
         state.optimizer.zero_grad()
         device.release(course.source.device)
         _halve(state, course=course, rows=len(rows))
+    _update(state, course=course, lr=lr)
+    return taken
+
+
+def _attempt(state: State, *, course: Course, rows: Tensor, view: int) -> Taken | None:
+    """The gradient of a batch; None if memory was short."""
+    try:
+        return _go_through(state, course=course, rows=rows, view=view)
+    except Exception as error:
+        if device.is_out_of_memory(error):
+            return None
+        raise
 
 
 def _go_through(state: State, *, course: Course, rows: Tensor, view: int) -> Taken:
@@ -94,7 +97,7 @@ def _learn(
     if place.type == "cpu" and not math.isfinite(loss.total.item()):
         raise NotFiniteError("loss")
     (loss.total if share == 1 else loss.total * share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    correct = (logits.detach().argmax(dim=1) == shown.dominant).sum()
+    correct = (logits.detach().argmax(dim=1) == shown.labels).sum()
     return Taken(loss.total.detach(), loss.shares, correct)
 
 

@@ -13,7 +13,7 @@ from tests.stage import Stage
 FIELDS = {
     "object", "id", "name", "metadata", "tenant", "created_by", "created_at", "status", "kind",
     "started_at", "finished_at", "progress", "waiting", "error", "attempts", "parent", "priority",
-    "spec", "resolved", "result",
+    "spec", "resolved", "variants", "result",
 }  # fmt: skip
 
 

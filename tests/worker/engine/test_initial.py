@@ -13,6 +13,7 @@ from stillhouse.spec import ResolvedJob
 from tests.worker.conftest import INPUT, MLP, RESNET, Lab
 from tests.worker.engine.test_train_run import Ear
 from worker.engine import stages, train_run
+from worker.engine.checkpoint import Past
 from worker.engine.state import State
 from worker.protocol import Assignment
 
@@ -33,7 +34,7 @@ def _begin(assignment: Assignment) -> State:
     arm = assignment["arm"] or ""
     base = stages.course_of(assignment, spec, spec.students[0], seed=0, arm=arm)
     (stage,) = stages.plan(spec, spec.students[0], arm=arm, field="students.0")
-    state, _ = stages.begin(stage, base, files=assignment["files"], past=stages.Past())
+    state, _ = stages.begin(stage, base, files=assignment["files"], past=Past())
     return state
 
 

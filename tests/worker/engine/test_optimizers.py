@@ -30,7 +30,7 @@ def _step(spec: Sgd | AdamW | Muon, lr: float = 0.01) -> dict[str, torch.Tensor]
     optimizer = optimizers.make(spec, network)
     before = {name: p.detach().clone() for name, p in network.named_parameters()}
     x = torch.randint(0, 20, (32, 12), generator=chance)
-    F.cross_entropy(network(x), x[:, 0] % 10).backward()
+    F.cross_entropy(network(x), x[:, 0] % 10).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
     for group in optimizer.param_groups:
         group["lr"] = lr
     optimizer.step()

@@ -12,6 +12,7 @@ from stillhouse.spec import ResolvedJob
 from tests.worker.conftest import INPUT, MLP, TEACHER, Lab
 from tests.worker.engine.test_train_run import Ear
 from worker.engine import stages, train_run
+from worker.engine.checkpoint import Past
 from worker.engine.stop import Stopped
 from worker.protocol import Assignment
 
@@ -72,7 +73,7 @@ def test_a_round_begins_at_new_weights_and_learns_from_the_round_before(lab: Lab
     assignment = _assignment(lab, SELF)
     plan = stages.plan(spec, spec.students[0], arm="distilled", field="students.0")
     base = stages.course_of(assignment, spec, spec.students[0], seed=0, arm="distilled")
-    past = stages.Past(weights=lab.network(MLP, seed=9).state_dict())
+    past = Past(weights=lab.network(MLP, seed=9).state_dict())
     begun = [stages.begin(stage, base, files={}, past=past) for stage in plan[:3]]
     firsts = [next(iter(state.network.parameters())) for state, _ in begun]
     assert not torch.equal(firsts[0], firsts[1])
@@ -151,6 +152,6 @@ def test_a_student_that_starts_from_the_teacher_needs_one_with_weights(lab: Lab)
     base = stages.course_of(assignment, spec, spec.students[0], seed=0, arm="distilled")
     plan = stages.plan(spec, spec.students[0], arm="distilled", field="students.0")
     with pytest.raises(InputRejected) as refused:
-        stages.begin(plan[1], base, files={}, past=stages.Past())
+        stages.begin(plan[1], base, files={}, past=Past())
     assert refused.value.rejected_code == "needs_teacher_weights"
     assert refused.value.field == "students.0.init"

@@ -13,6 +13,7 @@ from tests.worker.conftest import RESNET, Lab
 from worker.engine import recipe, snapshot, step, train
 from worker.engine import state as states
 from worker.engine.course import Course
+from worker.engine.data import views
 from worker.engine.state import State
 from worker.engine.train import Notice, Step
 
@@ -173,10 +174,23 @@ def test_blended_items_count_as_the_larger_one(lab: Lab) -> None:
     course = lab.course(training=SGD | {"augment": [{"kind": "mixup", "alpha": 1.0}]})
     shown = step.show(course, torch.arange(130), view=0)
     assert shown.mix is not None
+    seen = views.show(
+        course.source, torch.arange(130), augment=course.recipe.augment, seed=0, view=0
+    )
+    assert seen.partner is not None
+    assert torch.equal(shown.mix.labels, course.labels[seen.partner])
     mostly = shown.mix.share > 0.5
     assert torch.equal(shown.dominant[mostly], course.labels[mostly])
     assert torch.equal(shown.dominant[~mostly], shown.mix.labels[~mostly])
     assert shown.items.dtype == torch.float32
+    network = lab.network(PLAIN)
+    state = states.begin(network, lab.objective(course, network), recipe=course.recipe)
+    with torch.no_grad():
+        right = network(course.feed(shown.items)).argmax(1) == shown.dominant
+    assert course.teacher is not None
+    course.teacher.open_view(0, pulse=lambda: None)
+    taken = step.take(state, course=course, rows=torch.arange(130), view=0, lr=0.0)
+    assert int(taken.correct) == int(right.sum()) > 0
 
 
 @pytest.mark.parametrize("kind", ["mixup", "cutmix"])

@@ -12,7 +12,7 @@ import torch
 
 from stillhouse.spec import InputSpec, ResolvedJob
 from tests.worker.conftest import INPUT, RESNET, TEACHER, Lab
-from worker.engine import course, meter, panel, teacher, teacher_outputs, train
+from worker.engine import course, meter, panel, snapshot, teacher, teacher_outputs, train
 from worker.engine import state as states
 from worker.engine.course import Course
 from worker.engine.data import feed
@@ -34,7 +34,7 @@ OBJECTIVES: dict[str, list[dict[str, Any]]] = {
 @pytest.fixture(autouse=True)
 def _snapshots_belong_to_epochs(monkeypatch: pytest.MonkeyPatch) -> None:
     # The copy to the host before an epoch's first step is none of the steps'.
-    monkeypatch.setattr(train.snapshot, "take", lambda _: None)
+    monkeypatch.setattr(snapshot, "take", lambda _: None)
 
 
 def _on_meta(lab: Lab, objective: list[dict[str, Any]], **training: Any) -> tuple[State, Course]:

@@ -24,8 +24,8 @@ def loss(
 ) -> Tensor:
     """-log h(positive) - the sum over negatives of log(1 - h), averaged over the items.
 
-    h = sigmoid(e·m / T - log Z - log K): the odds of being the item itself rather than one of K
-    drawn negatives. The authors' code writes it as P / (P + K/N) with P = exp(e·m / T) / (N · Z)
+    h = sigmoid(e·m / T - log Z - log K): the probability of being the item itself rather than one
+    of K drawn negatives. The authors' code writes it as P / (P + K/N) with P = exp(e·m / T) / (N Z)
     for N rows of data, in which N cancels, and with 1e-7 in the denominator, which log space
     doesn't need. Z is the mean of exp(e·m / T) that `log_mean` gives for a first batch. One
     direction of two: add the other network's anchor against this one's memory. Only the anchor
@@ -58,7 +58,7 @@ def log_mean(
     temperature: float,
     allowed: Tensor | None = None,
 ) -> Tensor:
-    """The log Z that a first batch gives: of the mean of exp(e·m / T) over a batch's positives and negatives.
+    """The log Z that a first batch gives: of the mean of exp(e·m / T) over all it compares.
 
     Args:
         anchor: As in `loss`.

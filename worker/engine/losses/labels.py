@@ -37,6 +37,15 @@ def loss(
         A scalar in nats, in float32 at least; exactly 0 where nothing is labelled.
     """
     student = precision.widen(student)
+    if class_weights is None and mix is None:  # The same in three kernels; most steps are this.
+        total = F.cross_entropy(
+            student,
+            labels,
+            ignore_index=rows.NO_LABEL,
+            label_smoothing=label_smoothing,
+            reduction="sum",
+        )
+        return total / (labels != rows.NO_LABEL).sum().clamp(min=1)
     classes = student.shape[1]
     weights = student.new_ones(classes) if class_weights is None else class_weights.to(student)
     value, count = student.new_zeros(()), student.new_zeros(())

@@ -13,7 +13,7 @@ from worker.engine.losses import directions, precision, rows
 
 
 def loss(student: Tensor, teacher: Tensor, *, distance: float, angle: float) -> Tensor:
-    """distance · mean Huber of pairs' distances + angle · mean Huber of triples' cosines.
+    """Mean Huber loss of pairs' distances and of triples' cosines, each with its weight.
 
     Distances are divided by their mean over the batch, on each side. The means run over all
     batch² pairs and batch³ triples, degenerate ones included, as in the authors' code, for which

@@ -24,5 +24,5 @@ def labelled(values: Tensor, labels: Tensor) -> Tensor:
 
 
 def ratio(total: Tensor, count: Tensor) -> Tensor:
-    """total / count, and 0 where nothing was counted; without asking the device which it is."""
+    """A quotient, 0 where nothing was counted; the device isn't asked which it is."""
     return total / torch.where(count > 0, count, torch.ones_like(count))

@@ -22,6 +22,7 @@ def names() -> list[tuple[str, str]]:
     return [
         *(("builtin", name) for name in builtin.names()),
         *(("timm", name) for name in timm_family.names()),
+        *(("transformers", name) for name in transformers_family.names()),
     ]
 
 

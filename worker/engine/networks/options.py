@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from stillhouse.errors import InputRejected
 from stillhouse.spec import AnyInput, InputSpec, NetworkSpec
@@ -58,9 +58,9 @@ def rest(spec: NetworkSpec) -> dict[str, Any]:
     return {k: v for k, v in spec.options.items() if k not in ("num_classes", "in_chans")}
 
 
-def other_modality(spec: NetworkSpec, fed: AnyInput, *, takes: str, field: str) -> InputRejected:
-    """The refusal of a network for data that it can't take."""
-    return InputRejected(
+def refuse_modality(spec: NetworkSpec, fed: AnyInput, *, takes: str, field: str) -> NoReturn:
+    """Refuse a network for data that it can't take; raises `InputRejected` always."""
+    raise InputRejected(
         "modality_differs",
         f"'{spec.name}' takes {takes} data, this is {fed.modality}; take another network.",
         field=f"{field}.name",

@@ -1,6 +1,6 @@
 """What networks cost as they are published: parameters, and MACs for one item.
 
-timm's at their own input and classes, our residual ones on CIFAR-100. Building all of them
+timm's at their own input and classes, our own for images on CIFAR-100. Building all of them
 takes ten minutes of a core, so the figures lie beside this file.
 
     python -m worker.engine.networks.published      measures anew, after timm was updated
@@ -21,7 +21,7 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from stillhouse.spec import InputSpec, NetworkSpec
 from worker.engine.networks import building, costs
-from worker.engine.networks.residual import SHAPES
+from worker.engine.networks.builtin import IMAGES
 
 FILE = Path(__file__).with_name("published.csv")
 _CIFAR = InputSpec(size=(32, 32))
@@ -40,7 +40,7 @@ def main() -> None:
     warnings.simplefilter("ignore")
     with FILE.open("w", newline="") as file:
         writer = csv.writer(file, lineterminator="\n")
-        for name in SHAPES:
+        for name in IMAGES:
             network = building.build(
                 NetworkSpec(family="builtin", name=name), classes=100, fed=_CIFAR
             )

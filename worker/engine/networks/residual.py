@@ -45,15 +45,17 @@ class Block(nn.Module):
 class ResidualNetwork(nn.Module):
     """A stem, three stages of blocks, average pooling and a linear head."""
 
-    def __init__(self, depth: int, widths: tuple[int, ...], *, classes: int, channels: int) -> None:
+    def __init__(
+        self, *, blocks: int, widths: tuple[int, ...], classes: int, channels: int
+    ) -> None:
         super().__init__()
         stem, *stages = widths
-        blocks = (depth - 2) // 6
         self.conv1 = nn.Conv2d(channels, stem, 3, padding=1, bias=False)
         self.bn1 = nn.BatchNorm2d(stem)
         self.layer1 = _stage(stem, stages[0], blocks=blocks, stride=1)
         self.layer2 = _stage(stages[0], stages[1], blocks=blocks, stride=2)
         self.layer3 = _stage(stages[1], stages[2], blocks=blocks, stride=2)
+        self.pool = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten())
         self.fc = nn.Linear(stages[2], classes)
         for module in self.modules():
             if isinstance(module, nn.Conv2d):
@@ -63,9 +65,22 @@ class ResidualNetwork(nn.Module):
         """Logits (batch, classes) from (batch, channels, h, w)."""
         x = F.relu(self.bn1(self.conv1(x)))
         x = self.layer3(self.layer2(self.layer1(x)))
-        return self.fc(F.adaptive_avg_pool2d(x, 1).flatten(1))  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
+        return self.fc(self.pool(x))  # type: ignore[no-any-return]  # nn.Module.__call__ is untyped
 
 
 def _stage(inputs: int, outputs: int, *, blocks: int, stride: int) -> nn.Sequential:
     first = Block(inputs, outputs, stride=stride)
     return nn.Sequential(first, *(Block(outputs, outputs, stride=1) for _ in range(blocks - 1)))
+
+
+def make(
+    name: str, *, width: float, blocks: int | None, classes: int, channels: int
+) -> ResidualNetwork:
+    """A network by its published name, perhaps with other blocks or a share of its widths."""
+    depth, widths = SHAPES[name]
+    return ResidualNetwork(
+        blocks=(depth - 2) // 6 if blocks is None else blocks,
+        widths=tuple(max(round(base * width), 1) for base in widths),
+        classes=classes,
+        channels=channels,
+    )

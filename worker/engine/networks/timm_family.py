@@ -33,7 +33,7 @@ def construct(spec: NetworkSpec, *, classes: int, fed: AnyInput, field: str) -> 
         InputRejected: `unknown_network` or `modality_differs`.
     """
     if not isinstance(fed, InputSpec):
-        raise options.other_modality(spec, fed, takes="image", field=field)
+        options.refuse_modality(spec, fed, takes="image", field=field)
     if not timm.is_model(spec.name):
         close = difflib.get_close_matches(spec.name, names(), n=5)
         raise InputRejected(

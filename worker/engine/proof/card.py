@@ -6,11 +6,17 @@ from dataclasses import dataclass
 from typing import Any
 
 from stillhouse.spec import AnyInput, NetworkSpec
+from worker.engine.proof import usage
 from worker.engine.proof.arms import Trained
-from worker.engine.serving import builtin_export, timm_config
 
 _COLUMNS = ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece", "brier")
-_LIBRARIES = {"timm": "timm", "builtin": "pytorch"}
+_LIBRARIES = {"timm": "timm", "transformers": "transformers", "builtin": "pytorch"}
+_TASKS = {
+    "image": "image-classification",
+    "text": "text-classification",
+    "tabular": "tabular-classification",
+    "sequence": "time-series-classification",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,24 +46,25 @@ def make(subject: Subject, result: dict[str, Any], *, opened: str) -> str:
         Markdown with a YAML front matter.
     """
     sections = (
-        _front_matter(subject.network),
+        _front_matter(subject),
         _origin(subject),
         _figures(subject.trained),
         _verdict(subject.trained, result, opened=opened),
         _cost(subject.trained),
-        _loading(subject),
+        usage.section(subject.network, subject.fed, classes=subject.classes),
         _warnings(result),
     )
     return "\n\n".join(section for section in sections if section) + "\n"
 
 
-def _front_matter(network: NetworkSpec) -> str:
+def _front_matter(subject: Subject) -> str:
+    task = _TASKS[subject.fed.modality]
     lines = (
         "---",
-        f"library_name: {_LIBRARIES[network.family]}",
-        "pipeline_tag: image-classification",
+        f"library_name: {_LIBRARIES[subject.network.family]}",
+        f"pipeline_tag: {task}",
         "tags:",
-        "- image-classification",
+        f"- {task}",
         "- knowledge-distillation",
         "- stillhouse",
         "---",
@@ -119,62 +126,10 @@ def _cost(trained: Trained) -> str:
         for item in trained.latency
     ]
     size = (
-        f"{trained.parameters:,} parameters, {trained.macs:,} multiply-accumulates an image, "
+        f"{trained.parameters:,} parameters, {trained.macs:,} multiply-accumulates an item, "
         f"{trained.bytes:,} bytes of weights."
     )
     return "\n".join(["## Size and speed", "", size, "", *latencies])
-
-
-def _loading(subject: Subject) -> str:
-    fed, channels = subject.fed, subject.fed.channel_count
-    mean = timm_config.expand(fed.mean, channels=channels, default=0.0)
-    std = timm_config.expand(fed.std, channels=channels, default=1.0)
-    code = _timm_code(subject) if subject.network.family == "timm" else _builtin_code()
-    height, width = fed.size
-    return "\n".join([
-        "## Use",
-        "",
-        "```python",
-        *code,
-        f"mean = torch.tensor({mean}).view(1, -1, 1, 1)",
-        f"std = torch.tensor({std}).view(1, -1, 1, 1)",
-        f"# images: float32 in [0, 1], (batch, {channels}, {height}, {width})",
-        f"logits = model((images - mean) / std)  # (batch, {subject.classes})",
-        "```",
-        "",
-        f"Images of another size are resized to {height} x {width}: {fed.interpolation}, smoothed.",
-        "The names of the classes are in `config.json`, in the order of the logits.",
-    ])  # fmt: skip
-
-
-def _timm_code(subject: Subject) -> list[str]:
-    options = {
-        name: value
-        for name, value in subject.network.options.items()
-        if name not in ("num_classes", "in_chans")
-    }
-    arguments = {"num_classes": subject.classes, "in_chans": subject.fed.channel_count, **options}
-    written = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
-    return [
-        "import timm, torch",
-        "",
-        'model = timm.create_model("local-dir:.", pretrained=True).eval()  # in this folder',
-        "",
-        "# or, with the weights loaded by hand:",
-        "# from safetensors.torch import load_file",
-        f'# model = timm.create_model("{subject.network.name}", {written}).eval()',
-        '# model.load_state_dict(load_file("model.safetensors"))',
-        "",
-    ]
-
-
-def _builtin_code() -> list[str]:
-    return [
-        "import torch",
-        "",
-        f'model = torch.export.load("{builtin_export.PROGRAM}").module()  # in this folder',
-        "",
-    ]
 
 
 def _warnings(result: dict[str, Any]) -> str:

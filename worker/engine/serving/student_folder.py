@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import shutil
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import safetensors.torch
 from torch import nn
 
-from stillhouse.spec import AnyInput, InputSpec, NetworkSpec
-from worker.engine.serving import builtin_export, timm_config
+from stillhouse.spec import AnyInput, InputSpec, NetworkSpec, TextInput
+from worker.engine.serving import builtin_export, timm_config, transformers_config
 
 WEIGHTS = "model.safetensors"
 CONFIG = "config.json"
@@ -23,11 +25,13 @@ def write(
     spec: NetworkSpec,
     input: AnyInput,  # noqa: A002 - the word of the specs
     classes: list[str],
+    files: Mapping[str, str] | None = None,
 ) -> list[Path]:
     """Write a student as it is served; equal weights give equal bytes of weights and config.
 
-    A timm student loads with `timm.create_model("local-dir:<folder>", pretrained=True)`. A
-    builtin student has an exported program beside its weights, which needs torch alone.
+    A timm student loads with `timm.create_model("local-dir:<folder>", pretrained=True)`, one of
+    transformers with `from_pretrained`, its tokenizer beside it. A builtin student has an exported
+    program beside its weights, which needs torch alone.
 
     Args:
         folder: Made if it isn't there.
@@ -35,6 +39,7 @@ def write(
         spec: What `network` was built from.
         input: What `network` is fed.
         classes: A name per output, in order.
+        files: Where tokenizers' files lie, by SHA-256.
 
     Returns:
         The files written.
@@ -47,7 +52,12 @@ def write(
             folder / CONFIG, timm_config.make(network, spec=spec, fed=input, classes=classes)
         )
         return written
-    _write_json(folder / CONFIG, _builtin_config(spec=spec, fed=input, classes=classes))
+    if spec.family == "transformers":
+        config = transformers_config.make(network, classes=classes)
+        ours = _our_config(spec=spec, fed=input, classes=classes)
+        _write_json(folder / CONFIG, config | {"stillhouse": ours["stillhouse"]})
+        return [*written, *_copy_tokenizer(folder, input, files or {})]
+    _write_json(folder / CONFIG, _our_config(spec=spec, fed=input, classes=classes))
     return [*written, builtin_export.write(folder, network, fed=input)]
 
 
@@ -61,7 +71,7 @@ def _write_weights(path: Path, network: nn.Module) -> None:
     safetensors.torch.save_file(tensors, path, metadata={"format": "pt"})
 
 
-def _builtin_config(*, spec: NetworkSpec, fed: AnyInput, classes: list[str]) -> dict[str, Any]:
+def _our_config(*, spec: NetworkSpec, fed: AnyInput, classes: list[str]) -> dict[str, Any]:
     return {
         "architecture": spec.name,
         "stillhouse": {
@@ -70,6 +80,15 @@ def _builtin_config(*, spec: NetworkSpec, fed: AnyInput, classes: list[str]) -> 
             "classes": classes,
         },
     }
+
+
+def _copy_tokenizer(folder: Path, fed: AnyInput, files: Mapping[str, str]) -> list[Path]:
+    listed = fed.tokenizer if isinstance(fed, TextInput) else None
+    written = []
+    for name, sha256 in (listed or {}).items():
+        shutil.copyfile(files[sha256], folder / name)
+        written.append(folder / name)
+    return written
 
 
 def _write_json(path: Path, value: dict[str, Any]) -> None:

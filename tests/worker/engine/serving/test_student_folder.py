@@ -9,12 +9,32 @@ import safetensors
 import timm
 import torch
 from timm.data.config import resolve_data_config
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 from torch import Tensor, nn
+from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
-from stillhouse.spec import InputSpec, NetworkSpec
+from stillhouse.spec import (
+    AnyInput,
+    InputSpec,
+    NetworkSpec,
+    SequenceInput,
+    TableInput,
+    TextInput,
+)
 from worker.engine import networks
-from worker.engine.serving import student_folder
+from worker.engine.data import feed
+from worker.engine.data.tokens import encoder
+from worker.engine.serving import served, student_folder
 
+TABLE = TableInput.model_validate({
+    "modality": "tabular",
+    "columns": [
+        {"name": "age", "kind": "number", "mean": 40.0, "std": 10.0},
+        {"name": "town", "kind": "category", "values": ["here", "there"]},
+    ],
+})  # fmt: skip
 CLASSES = [f"class {number}" for number in range(6)]
 
 
@@ -170,3 +190,88 @@ def test_shared_tensors_are_stored_under_every_name(tmp_path: Path) -> None:
     fresh.load_state_dict(safetensors.torch.load_file(tmp_path / "model.safetensors"), strict=True)
     images = _images(fed, batch=2)
     assert torch.equal(fresh(images), network(images))
+
+
+def _tokenizer(folder: Path) -> dict[str, str]:
+    """A tokenizer's files by SHA-256; the names stand for the hashes."""
+    tokenizer = Tokenizer(
+        WordLevel({"[UNK]": 0, "[PAD]": 1, "good": 2, "bad": 3, "so": 4}, "[UNK]")
+    )
+    tokenizer.pre_tokenizer = Whitespace()
+    tokenizer.save(str(folder / "tokenizer.json"))
+    described = {"tokenizer_class": "PreTrainedTokenizerFast", "pad_token": "[PAD]"}
+    (folder / "tokenizer_config.json").write_text(json.dumps(described))
+    return {
+        sha: str(folder / name)
+        for sha, name in (("a" * 64, "tokenizer.json"), ("b" * 64, "tokenizer_config.json"))
+    }
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("bert", {"hidden_size": 16, "num_attention_heads": 2, "num_hidden_layers": 1}),
+        ("distilbert", {"dim": 16, "n_heads": 2, "n_layers": 1}),
+    ],
+)
+def test_transformers_loads_network_and_tokenizer_with_equal_logits(
+    tmp_path: Path, name: str, options: dict[str, Any]
+) -> None:
+    listed = {"tokenizer.json": "a" * 64, "tokenizer_config.json": "b" * 64}
+    fed = TextInput(modality="text", max_length=8, tokenizer=listed)
+    (tmp_path / "given").mkdir()
+    files = _tokenizer(tmp_path / "given")
+    spec = NetworkSpec(
+        family="transformers", name=name,
+        options=options | {"vocab_size": 5, "max_position_embeddings": 8},
+    )  # fmt: skip
+    torch.manual_seed(0)
+    network = networks.build(spec, classes=len(CLASSES), fed=fed).eval()
+    folder = tmp_path / "student"
+    student_folder.write(folder, network, spec=spec, input=fed, classes=CLASSES, files=files)
+    loaded = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    texts = ["so good", "bad bad so good so bad so good so good", "so"]
+    tokens = tokenizer(texts, padding=True, truncation=True, max_length=8, return_tensors="pt")
+    ours = torch.from_numpy(encoder(fed, files=files)(texts)).long()
+    with torch.inference_mode():
+        assert torch.allclose(loaded(**tokens).logits, network(ours), atol=1e-6)
+    assert loaded.config.id2label == dict(enumerate(CLASSES))
+    assert [type(loaded).__name__] == json.loads((folder / "config.json").read_text())[
+        "architectures"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("name", "fed"),
+    [
+        ("mlp", TABLE),
+        ("tabular_transformer", TABLE),
+        ("conv1d", SequenceInput(modality="sequence", length=20, channels=2)),
+        ("wrn_16_1", InputSpec(size=(16, 16))),
+        ("vgg8", InputSpec(size=(8, 8), channels="gray")),
+    ],
+)
+def test_a_builtin_student_is_a_program_that_takes_any_batch(
+    tmp_path: Path, name: str, fed: AnyInput
+) -> None:
+    spec = NetworkSpec(family="builtin", name=name)
+    torch.manual_seed(0)
+    network = networks.build(spec, classes=len(CLASSES), fed=fed).eval()
+    student_folder.write(tmp_path, network, spec=spec, input=fed, classes=CLASSES)
+    program = torch.export.load(tmp_path / "model.pt2").module()  # noqa: TID251 - written just here
+    for count in (1, 5):
+        x = torch.rand(feed.example(fed, count).shape)
+        if isinstance(fed, TableInput):
+            x[0, 0], x[0, 1] = float("nan"), -1
+            x[1:, 1] = 1
+        with torch.inference_mode():
+            assert torch.allclose(program(x), network(x), atol=1e-5)
+    config = json.loads((tmp_path / "config.json").read_text())
+    assert config["stillhouse"]["input"] == fed.model_dump(mode="json")
+    loaded = served.load(
+        {name: str(tmp_path / name) for name in ("model.safetensors", "config.json")},
+        spec=spec, fed=fed, classes=len(CLASSES), folder=tmp_path / "linked",
+    )  # fmt: skip
+    with torch.inference_mode():
+        assert torch.equal(loaded(x), network(x))
