@@ -8,7 +8,6 @@ from dataclasses import dataclass, field
 
 from stillhouse.errors import InputRejected
 from stillhouse.spec import (
-    NetworkSpec,
     ParameterRatio,
     RandomInit,
     ResolvedJob,
@@ -20,6 +19,7 @@ from worker.engine import course, objective, recipe, stages, tie
 from worker.engine.checkpoint import Past
 from worker.engine.data import feed, mixing
 from worker.engine.data.parts import Part
+from worker.engine.networks import shrink
 from worker.engine.panel import AnyTeacher, Panel
 from worker.engine.trial import Bench
 
@@ -102,9 +102,7 @@ class Fitting:
                 "'network' instead.",
                 field=f"students.{place}.shrink",
             )
-        from worker.engine.networks import shrink
-
-        network: NetworkSpec = shrink.resolve(
+        network = shrink.resolve(
             student.shrink,
             first.spec,
             fed=recipe.fed(student),

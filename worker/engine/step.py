@@ -97,7 +97,7 @@ def _learn(
     if place.type == "cpu" and not math.isfinite(loss.total.item()):
         raise NotFiniteError("loss")
     (loss.total if share == 1 else loss.total * share).backward()  # type: ignore[no-untyped-call]  # torch leaves it untyped
-    correct = (logits.detach().argmax(dim=1) == shown.labels).sum()
+    correct = (logits.detach().argmax(dim=1) == shown.dominant).sum()
     return Taken(loss.total.detach(), loss.shares, correct)
 
 

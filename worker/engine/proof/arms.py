@@ -86,16 +86,16 @@ def spread(values: list[float | None]) -> dict[str, Any] | None:
 
 
 def compare(
-    arms: list[Arm],
+    pairs: list[tuple[Arm, Arm]],
     *,
     clusters: npt.NDArray[np.int64] | None,
     doubts: tuple[str, ...],
     condition: str,
 ) -> list[dict[str, Any]]:
-    """Every distilled arm against each control of the same student, seed by seed.
+    """Every distilled arm against each of its controls, seed by seed.
 
     Args:
-        arms: All arms of the job.
+        pairs: Distilled arm and control.
         clusters: (items,), equal for copies of one item; None when there are none.
         doubts: What makes every verdict provisional.
         condition: What every verdict rests on; empty when it rests on nothing.
@@ -104,33 +104,29 @@ def compare(
         The objects of `result.comparisons`.
     """
     comparisons: list[verdict.Comparison] = []
-    for treated in arms:
-        for control in arms:
-            pairs = _pairs(treated, control)
-            if not pairs:
-                continue
-            accuracy, loss = _differences(pairs, clusters=clusters)
-            comparisons.append(
-                verdict.Comparison(
-                    student=treated.student,
-                    arm=treated.arm,
-                    variant=treated.variant,
-                    against=control.arm,
-                    accuracy=accuracy,
-                    loss=loss,
-                    doubts=doubts,
-                    condition=condition,
-                )
+    for treated, control in pairs:
+        common = _common(treated, control)
+        if not common:
+            continue
+        accuracy, loss = _differences(common, clusters=clusters)
+        comparisons.append(
+            verdict.Comparison(
+                student=treated.student,
+                arm=treated.arm,
+                variant=treated.variant,
+                against=control.arm,
+                control_variant=control.variant,
+                accuracy=accuracy,
+                loss=loss,
+                doubts=doubts,
+                condition=condition,
             )
+        )
     return verdict.judge(comparisons)
 
 
-def _pairs(treated: Arm, control: Arm) -> list[tuple[Trained, Trained]]:
-    """The seeds that both have; none when they aren't an arm and its control."""
-    if treated.arm != DISTILLED or control.arm == DISTILLED:
-        return []
-    if (treated.student, treated.variant) != (control.student, control.variant):
-        return []
+def _common(treated: Arm, control: Arm) -> list[tuple[Trained, Trained]]:
+    """The students of the seeds that both have, where there are test rows."""
     by_seed = {trained.seed: trained for trained in control.trained}
     pairs = [(ours, by_seed[ours.seed]) for ours in treated.trained if ours.seed in by_seed]
     return [pair for pair in pairs if pair[0].correct.size]

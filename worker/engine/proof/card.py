@@ -112,11 +112,22 @@ def _verdict(trained: Trained, result: dict[str, Any], *, opened: str) -> str:
     sentences = [
         f"* {comparison['sentence']}"
         for comparison in result["comparisons"]
-        if comparison["student"] == trained.student and comparison["variant"] == trained.variant
+        if _is_about(comparison, trained)
     ]
     if not sentences:
         return f"## What the teacher was worth\n\nNot compared with a control. {opened}"
     return "\n".join(["## What the teacher was worth", "", *sentences, "", opened])
+
+
+def _is_about(comparison: dict[str, Any], trained: Trained) -> bool:
+    """Whether a comparison has a student on either of its sides."""
+    side = "variant" if trained.arm == comparison["arm"] else "control_variant"
+    arms = (comparison["arm"], comparison["against"])
+    return (
+        comparison["student"] == trained.student
+        and trained.arm in arms
+        and comparison[side] == trained.variant
+    )
 
 
 def _cost(trained: Trained) -> str:

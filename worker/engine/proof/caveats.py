@@ -73,7 +73,7 @@ def of_result(
         {code, message} objects.
     """
     warnings: Warnings = list(assignment["context"].get("warnings", []))
-    if assignment["teachers"] and not comparisons:
+    if assignment["job_kind"] == "distill" and not comparisons:
         warnings.append(_NOT_COMPARED)
     if any(comparison["provisional"] for comparison in comparisons):
         warnings.append(_PROVISIONAL)
@@ -81,6 +81,8 @@ def of_result(
     if lost:
         warnings.append({"code": "runs_missing", "message": _lost(lost)})
     warnings += _of_lengths(assignment["students"])
+    if extra_rows(assignment):
+        warnings.append({"code": "transfer_rows", "message": of_transfer(assignment)})
     if copies:
         warnings.append({"code": "duplicates_in_test", "message": _repeated(copies)})
     count = opened(assignment)
@@ -108,12 +110,28 @@ def of_ranking(trained: list[Trained], *, select: str) -> Warnings:
     metric = ranking.metric_of(select)
     theirs, ours = _apart(*(one.figures["validation"][metric] for one in (control, distilled)))
     message = (
-        f"Without the teacher, '{control.student}' with seed {control.seed} does better on "
-        f"validation than the best distilled student, '{distilled.student}' with seed "
-        f"{distilled.seed}: {metric.replace('_', ' ')} {theirs} against {ours}. "
+        f"Without the teacher, {ranking.name(control)} does better on validation than the best "
+        f"distilled student, {ranking.name(distilled)}: {metric.replace('_', ' ')} {theirs} against {ours}. "
         "'best' is chosen among the distilled students alone."
     )
     return [{"code": "control_is_ahead", "message": message}]
+
+
+def extra_rows(assignment: Assignment) -> int:
+    """How many rows of transfer sets were trained on beside the dataset's."""
+    return int(assignment["context"].get("transfer_rows") or 0)
+
+
+def of_transfer(assignment: Assignment) -> str:
+    """What the extra rows mean for a verdict, as a sentence; empty without any."""
+    count = extra_rows(assignment)
+    if not count:
+        return ""
+    rows = "1 row" if count == 1 else f"{count:,} rows"
+    return (
+        f"The distilled students also learned what the teacher says of {rows} of transfer sets, "
+        "which teach the control nothing; it had as many steps."
+    )
 
 
 def opened(assignment: Assignment) -> int:

@@ -34,7 +34,7 @@ def write(
         page = card.make(subject, result, opened=opened)
         (folder / "README.md").write_text(page, encoding="utf-8")
         text = json.dumps(
-            _student_report(assignment, student, result), indent=2, ensure_ascii=False,
+            _student_report(assignment, bench, student, result), indent=2, ensure_ascii=False,
             allow_nan=False,
         )  # fmt: skip
         (folder / "report.json").write_text(text + "\n", encoding="utf-8")
@@ -45,8 +45,8 @@ def write(
 def _subject(assignment: Assignment, bench: Bench, student: Trained) -> card.Subject:
     return card.Subject(
         trained=student,
-        network=bench.network_of(student.student),
-        fed=bench.input_of(student.student),
+        network=bench.network_of(student.student, student.variant),
+        fed=bench.input_of(student.student, student.variant),
         classes=bench.classes,
         job=assignment["job"],
         teachers=tuple(naming.of_teachers(assignment).values()),
@@ -56,7 +56,7 @@ def _subject(assignment: Assignment, bench: Bench, student: Trained) -> card.Sub
 
 
 def _student_report(
-    assignment: Assignment, student: Trained, result: dict[str, Any]
+    assignment: Assignment, bench: Bench, student: Trained, result: dict[str, Any]
 ) -> dict[str, Any]:
     """The job's report as it stands beside one student."""
     return {
@@ -73,6 +73,6 @@ def _student_report(
             "agreement": student.agreement,
             "kl": student.divergence,
         },
-        "spec": assignment["spec"],
+        "spec": bench.specs[student.variant].model_dump(mode="json"),
         "result": result,
     }

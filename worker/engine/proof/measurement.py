@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.spec import AnyInput, NetworkSpec, ResolvedJob, StudentSpec
-from worker.engine import networks, recipe, teacher
+from worker.engine import networks, recipe, recorded, teacher
 from worker.engine.data import feed
 from worker.engine.data.feed import Feed
 from worker.engine.data.parts import Part
@@ -30,7 +30,8 @@ PREDICTIONS = "predictions.npz"
 class Bench:
     """Where everything is measured."""
 
-    spec: ResolvedJob
+    specs: Mapping[str | None, ResolvedJob]
+    """By variant; under None the first one's, for what all variants share."""
     dataset: str
     classes: int
     parts: dict[str, Part]
@@ -42,16 +43,21 @@ class Bench:
     advance: Callable[[], None]
     """Called after each batch of each network; it may raise to stop."""
 
-    def network_of(self, student: str) -> NetworkSpec:
+    @property
+    def spec(self) -> ResolvedJob:
+        """For what no sweep changes: who is there, the seeds, the metric that selects."""
+        return self.specs[None]
+
+    def network_of(self, student: str, variant: str | None) -> NetworkSpec:
         """A student's architecture, by its name in the job."""
-        return recipe.network(self._student(student))
+        return recipe.network(self._student(student, variant))
 
-    def input_of(self, student: str) -> AnyInput:
+    def input_of(self, student: str, variant: str | None) -> AnyInput:
         """What a student is fed, by its name in the job."""
-        return recipe.fed(self._student(student))
+        return recipe.fed(self._student(student, variant))
 
-    def _student(self, name: str) -> StudentSpec:
-        return next(student for student in self.spec.students if student.name == name)
+    def _student(self, name: str, variant: str | None) -> StudentSpec:
+        return next(student for student in self.specs[variant].students if student.name == name)
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +72,12 @@ class MeasuredTeacher:
 
 
 def of_teacher(bench: Bench, files: TeacherFiles) -> MeasuredTeacher:
-    """Measure a teacher on all parts, in the dataset's class order."""
+    """Measure a teacher on all parts, in the dataset's class order.
+
+    One that is known by its outputs is looked up; it has no size and no latency.
+    """
+    if files["weights"] is None:
+        return _of_recorded(bench, files)
     asked = teacher.load(files, classes=bench.classes, device=bench.device, inputs=bench.files)
     found = _evaluate(bench, asked.network, asked.feed)
     parameters, macs = networks.measure(asked.network, asked.input)
@@ -79,6 +90,26 @@ def of_teacher(bench: Bench, files: TeacherFiles) -> MeasuredTeacher:
         "macs": macs,
         "bytes": files["bytes"],
         "latency": latency.measure(asked.network, fed=asked.input, device=bench.device),
+    }
+    return MeasuredTeacher(figures, found.test_logits, found.items)
+
+
+def _of_recorded(bench: Bench, files: TeacherFiles) -> MeasuredTeacher:
+    said = recorded.load(files, classes=bench.classes)
+    outputs = {name: said.look_up(part) for name, part in bench.parts.items()}
+    scores: dict[str, dict[str, float]] = {name: {} for name in evaluation.PARTS}
+    for name, logits in outputs.items():
+        scores[name] = metrics.score(logits, evaluation.labels(bench.parts[name]))
+    found = Evaluation(scores, outputs.get("test"), items=0)
+    meaningful = caveats.is_gap_meaningful(files, dataset=bench.dataset)
+    figures = {
+        "id": files["id"],
+        **found.figures,
+        "gap": found.gap if meaningful else None,
+        "parameters": None,
+        "macs": None,
+        "bytes": files["bytes"],
+        "latency": [],
     }
     return MeasuredTeacher(figures, found.test_logits, found.items)
 
@@ -99,25 +130,26 @@ def of_students(
     latencies: dict[str, list[dict[str, Any]]] = {}
     measured: list[Trained] = []
     for student in students:
-        fed = bench.input_of(student["student"])
-        network = _reload(bench, student, fed)
-        name = student["student"]
-        if name not in latencies:
-            latencies[name] = latency.measure(network, fed=fed, device=bench.device)
+        fed = bench.input_of(student["student"], student["variant"])
+        spec = bench.network_of(student["student"], student["variant"])
+        network = _reload(bench, student, spec, fed)
+        shape = f"{student['student']} {spec} {fed}"
+        if shape not in latencies:
+            latencies[shape] = latency.measure(network, fed=fed, device=bench.device)
         found = _evaluate(bench, network, feed.make(fed, device=bench.device, files=bench.files))
         costs = networks.measure(network, fed)
         measured.append(
             _trained(
-                bench, student, found, reference=reference, costs=costs, timings=latencies[name]
+                bench, student, found, reference=reference, costs=costs, timings=latencies[shape]
             )
         )
     return measured
 
 
-def _reload(bench: Bench, student: TrainedStudent, fed: AnyInput) -> nn.Module:
+def _reload(bench: Bench, student: TrainedStudent, spec: NetworkSpec, fed: AnyInput) -> nn.Module:
     network = served.load(
         student["files"],
-        spec=bench.network_of(student["student"]),
+        spec=spec,
         fed=fed,
         classes=bench.classes,
         folder=bench.work / "reloaded" / student["id"],

@@ -41,6 +41,12 @@ def metric_of(select: str) -> str:
     return select.removeprefix("validation_")
 
 
+def name(trained: Trained) -> str:
+    """What sentences call a student: its name, its variant if it has one, and its seed."""
+    variant = f" ({trained.variant})" if trained.variant else ""
+    return f"'{trained.student}'{variant} with seed {trained.seed}"
+
+
 def _cost(trained: Trained, select: str) -> float:
     """The figure that is selected by, its sign such that the lowest is best."""
     metric = metric_of(select)
@@ -50,14 +56,13 @@ def _cost(trained: Trained, select: str) -> float:
 
 def _why(winner: Trained, candidates: list[Trained], *, metric: str) -> str:
     value = winner.figures["validation"][metric]
-    name = metric.replace("_", " ")
-    what = f"'{winner.student}' with seed {winner.seed}"
+    figure, what = metric.replace("_", " "), name(winner)
     kind = "distilled student" if winner.arm == DISTILLED else "student"
     if len(candidates) == 1:
-        return f"{what} is the only {kind} (validation {name} {value:.4f})."
+        return f"{what} is the only {kind} (validation {figure} {value:.4f})."
     order = "lowest" if metric in MINIMISED else "highest"
     crowd = f"of the {len(candidates)} {kind}s"
-    reason = f"{what} has the {order} validation {name}, {value:.4f}, {crowd}"
+    reason = f"{what} has the {order} validation {figure}, {value:.4f}, {crowd}"
     equals = [one for one in candidates if one.figures["validation"][metric] == value]
     if len(equals) == 1:
         return f"{reason}."

@@ -5,7 +5,8 @@ The `result` of its `succeeded` message is
     {"result": …,                         the contract's `result`
      "extra": {"curves": [{id, student, arm, variant, seed, best_epoch, history}],
                "prepared": …,             what the prepare run found
-               "dataset": {id, fingerprint, classes, rows, test_opened},
+               "sweep": …,                what a sweep found (`sweep.table`); null without one
+               "dataset": {id, fingerprint, classes, rows, test_opened, transfer_rows},
                "environment": {version, torch, timm, device, hardware, threads}},
      "students": {student id: {"train": {…}, "validation": {…}, "test": {…}}}}
 
@@ -18,6 +19,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +28,6 @@ import timm
 import torch
 
 from stillhouse.errors import RunFailed
-from stillhouse.spec import ResolvedJob
 from worker.engine.data import parts
 from worker.engine.proof import (
     arms,
@@ -37,9 +38,11 @@ from worker.engine.proof import (
     measurement,
     naming,
     ranking,
+    sweep,
 )
 from worker.engine.proof.arms import Arm, Trained
 from worker.engine.proof.measurement import Bench, MeasuredTeacher
+from worker.engine.proof.sweep import Specs
 from worker.engine.stop import Say
 from worker.protocol import Assignment
 
@@ -66,12 +69,14 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], Listing]:
     teachers = [measurement.of_teacher(bench, files) for files in assignment["teachers"]]
     reference = teachers[0].test_logits if teachers else None
     trained = measurement.of_students(bench, assignment["students"], reference=reference)
-    result = _result(assignment, bench, teachers, trained)
+    joined = _join(bench.specs, trained, assignment["missing"])
+    result = _result(assignment, bench, teachers, trained, joined)
     result["cost"] = _cost(assignment, teachers, seconds=time.perf_counter() - started)
     _announce(result["warnings"], say=say)
     listing = dossier.write(assignment, bench, trained, result)
     figures = {student.id: student.figures for student in trained}
     extra = _extra(assignment, bench)
+    extra["sweep"] = sweep.table(assignment, joined, bench.specs, select=bench.spec.select)
     return {"result": result, "extra": extra, "students": figures}, listing
 
 
@@ -79,9 +84,10 @@ def _bench(assignment: Assignment, *, say: Say) -> Bench:
     dataset = assignment["dataset"]
     opened = {name: parts.open_part(path) for name, path in dataset["parts"].items()}
     given = {name: part for name, part in opened.items() if len(part)}
-    measured = len(assignment["teachers"]) + len(assignment["students"])
+    asked = [teacher for teacher in assignment["teachers"] if teacher["weights"] is not None]
+    measured = len(asked) + len(assignment["students"])
     return Bench(
-        spec=ResolvedJob.model_validate(assignment["spec"]),
+        specs=sweep.specs_of(assignment),
         dataset=dataset["id"],
         classes=len(dataset["classes"]),
         parts=given,
@@ -104,15 +110,22 @@ def _progress(say: Say, *, steps: int) -> Callable[[], None]:
 
 
 def _result(
-    assignment: Assignment, bench: Bench, teachers: list[MeasuredTeacher], trained: list[Trained]
+    assignment: Assignment,
+    bench: Bench,
+    teachers: list[MeasuredTeacher],
+    trained: list[Trained],
+    joined: list[Arm],
 ) -> dict[str, Any]:
-    joined = _join(bench.spec, trained, assignment["missing"])
     clusters = evaluation.copies(bench.parts["test"]) if "test" in bench.parts else None
     standing = caveats.of_teachers(
         assignment["teachers"], dataset=bench.dataset, names=naming.of_teachers(assignment)
     )
+    conditions = filter(None, (standing.condition, caveats.of_transfer(assignment)))
     comparisons = arms.compare(
-        joined, clusters=clusters, doubts=standing.doubts, condition=standing.condition
+        sweep.pairs(joined, bench.specs),
+        clusters=clusters,
+        doubts=standing.doubts,
+        condition=" ".join(conditions),
     )
     copies = 0 if clusters is None else len(clusters) - len(np.unique(clusters))
     found = caveats.of_result(assignment, joined, comparisons, copies=copies)
@@ -128,20 +141,22 @@ def _result(
     }
 
 
-def _join(spec: ResolvedJob, trained: list[Trained], missing: list[dict[str, Any]]) -> list[Arm]:
-    """Arms in the job's order of students and arms, each with its seeds in the job's order."""
+def _join(specs: Specs, trained: list[Trained], missing: list[dict[str, Any]]) -> list[Arm]:
+    """Arms by student, variant and arm, each with its seeds, all in the job's order."""
+    spec = specs[None]
     order = {seed: place for place, seed in enumerate(spec.seed_list)}
     joined: list[Arm] = []
-    for student in spec.students:
-        for arm in spec.arms:
-            own = [one for one in trained if (one.student, one.arm) == (student.name, arm)]
-            lost = [
-                {key: run.get(key) for key in ("seed", "code", "detail")}
-                for run in missing
-                if (run["student"], run["arm"]) == (student.name, arm)
-            ]
-            seeds = tuple(sorted(own, key=lambda one: order[one.seed]))
-            joined.append(Arm(student.name, arm, None, seeds, tuple(lost)))
+    for student, variant, arm in product(spec.students, specs, spec.arms):
+        key = (student.name, arm, variant)
+        own = [one for one in trained if (one.student, one.arm, one.variant) == key]
+        lost = [
+            {name: run.get(name) for name in ("seed", "code", "detail")}
+            for run in missing
+            if (run["student"], run["arm"], run.get("variant")) == key
+        ]
+        seeds = tuple(sorted(own, key=lambda one: order[one.seed]))
+        if own or lost or len(specs) == 1:
+            joined.append(Arm(student.name, arm, variant, seeds, tuple(lost)))
     return joined
 
 
@@ -185,6 +200,7 @@ def _extra(assignment: Assignment, bench: Bench) -> dict[str, Any]:
             "classes": dataset["classes"],
             "rows": {name: len(part) for name, part in bench.parts.items()},
             "test_opened": caveats.opened(assignment),
+            "transfer_rows": caveats.extra_rows(assignment),
         },
         "environment": {
             "version": assignment["context"].get("version"),

@@ -4,7 +4,9 @@
   excludes 0 and the comparison also survives Holm's step-down procedure (1979,
   Scandinavian Journal of Statistics 6:65) within its family: all students against
   `no_teacher` are one family, all other controls a second one. The p-value of a
-  comparison is the smallest error share at which its interval excludes 0.
+  comparison is the smallest error share at which its interval excludes 0. The variants
+  of a sweep are in their family like students; that they share a control is no
+  matter, since Holm's procedure needs no independence.
 * else `no_gain`: `equivalent` when the 90 % interval lies within one point either way,
   otherwise `inconclusive`.
 
@@ -36,6 +38,8 @@ class Comparison:
     against: str
     accuracy: Paired
     loss: Paired
+    control_variant: str | None = None
+    """The variant that the control is named after; None: all variants share it."""
     doubts: tuple[str, ...] = ()
     """Sentences that make the verdict provisional, whatever the seeds."""
     condition: str = ""
@@ -110,6 +114,7 @@ def _as_dict(comparison: Comparison, judgement: Judgement) -> dict[str, Any]:
         "arm": comparison.arm,
         "variant": comparison.variant,
         "against": comparison.against,
+        "control_variant": comparison.control_variant,
         "metric": "accuracy",
         "difference": paired.difference,
         "interval": list(paired.limits(CONFIDENCE)),

@@ -32,7 +32,7 @@ def _trained(arm: str, *, accuracy: float, loss: float = 1.0) -> Trained:
 def _codes_after(*steps: int) -> dict[str, str]:
     """The warnings of a report on training runs of these lengths: code -> message."""
     students = [{"result": {"history": [{"step": 1}, {"step": count}]}} for count in steps]
-    assignment = {"teachers": [], "students": students, "context": {}}
+    assignment = {"job_kind": "train", "teachers": [], "students": students, "context": {}}
     found = caveats.of_result(cast("Assignment", assignment), [], [], copies=0)
     return {warning["code"]: warning["message"] for warning in found}
 

@@ -124,6 +124,8 @@ def _teacher(folder: Path) -> dict[str, Any]:
         "class_order": list(range(10))[::-1],
         "trained_on": {"dataset": DATASET, "parts": ["train"]},
         "weights": str(folder / "teacher.safetensors"),
+        "outputs": None,
+        "outputs_kind": None,
         "bytes": (folder / "teacher.safetensors").stat().st_size,
     }
 
@@ -154,6 +156,7 @@ def _assignment(folder: Path) -> Assignment:
         "job": "job_j",
         "job_kind": "distill",
         "spec": spec,
+        "variants": [],
         "student": None,
         "arm": None,
         "variant": None,
@@ -466,6 +469,7 @@ def _assignment_of_one(folder: Path, student: TrainedStudent) -> Assignment:
             "dataset": DATASET,
             "students": [{"name": "plain", "network": network, "input": fed}],
         },
+        "variants": [],
         "student": None,
         "arm": None,
         "variant": None,
