@@ -30,7 +30,7 @@ from worker.engine import (
 )
 from worker.engine.checkpoint import Past, Saved
 from worker.engine.journey import Run
-from worker.engine.serving import student_folder
+from worker.engine.serving import onnx_export, student_folder
 from worker.engine.stop import Say, Stopped
 from worker.protocol import Assignment
 
@@ -111,13 +111,17 @@ def _finish(run: Run) -> tuple[dict[str, Any], list[tuple[str, Path]]]:
     fed = recipe.fed(run.student)
     network = run.state.network
     network.load_state_dict(run.past.weights)
+    folder = Path(run.assignment["work"]) / "student"
     written = student_folder.write(
-        Path(run.assignment["work"]) / "student",
+        folder,
         network,
         spec=recipe.network(run.student),
         input=fed,
         classes=run.assignment["dataset"]["classes"],
+        files=run.assignment["files"],
     )
+    if run.assignment["spec"]["exports"]:
+        written.append(onnx_export.write(folder, network, fed=fed))
     parameters, macs = networks.measure(network, fed)
     served = next(told for told in reversed(run.past.stages) if told["kept"])
     figures = {

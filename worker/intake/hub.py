@@ -23,6 +23,7 @@ _SAID_ELSEWHERE = frozenset({
     "transformers_version", "use_cache",
 })  # fmt: skip
 """Of a transformers configuration: what doesn't change the network that is built here."""
+_NO_PRUNING: tuple[str, Any] = ("pruned_heads", {})  # as transformers wrote it until 4
 _UNNAMED = "LABEL_"
 
 
@@ -107,7 +108,7 @@ def _of_transformers(config: dict[str, Any]) -> Config:
     options = {
         key: value
         for key, value in config.items()
-        if key not in _SAID_ELSEWHERE and not key.startswith("_")
+        if key not in _SAID_ELSEWHERE and not key.startswith("_") and (key, value) != _NO_PRUNING
     }
     return Config(
         network=NetworkSpec(family="transformers", name=config["model_type"], options=options),

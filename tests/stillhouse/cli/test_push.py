@@ -94,3 +94,54 @@ def test_a_hub_folder_goes_up_file_by_file(script: Script, tmp_path: Path) -> No
     assert (done.returncode, done.stdout) == (0, f"{TEACHER}\n")
     files = sent(script, "/v1/teachers")["weights"]["files"]
     assert sorted(files) == ["config.json", "model.safetensors"]
+
+
+def test_of_a_transformers_folder_only_what_is_needed_goes_up(
+    script: Script, tmp_path: Path
+) -> None:
+    needed = [
+        "config.json", "tokenizer.json", "tokenizer_config.json", "model.safetensors.index.json",
+        "model-00001-of-00002.safetensors", "model-00002-of-00002.safetensors",
+    ]  # fmt: skip
+    for name in (*needed, "trainer_state.json", "optimizer.pt", "vocab.txt"):
+        (tmp_path / name).write_text(name)
+    for blob in blobs(*needed):
+        script.on(blob, Answer(200))
+    created = {"object": "teacher", "id": TEACHER, "name": "hub", "status": "validating"}
+    script.on("/v1/teachers", as_json(created, 202))
+    done = run(script, "push", "teacher", str(tmp_path), "--name", "hub", "--no-wait")
+    assert done.returncode == 0, done.stderr
+    assert sorted(sent(script, "/v1/teachers")["weights"]["files"]) == sorted(needed)
+
+
+def test_outputs_go_up_as_a_teacher_of_their_dataset(script: Script, tmp_path: Path) -> None:
+    (tmp_path / "remote.npz").write_text("outputs")
+    [blob] = blobs("outputs")
+    script.on(blob, Answer(200))
+    created = {"object": "teacher", "id": TEACHER, "name": "remote", "parameters": None}
+    script.on("/v1/teachers", as_json(created | {"status": "validating"}, 202))
+    script.on(f"/v1/teachers/{TEACHER}", as_json(created | {"status": "ready"}, ETag='"1"'))
+    words = ("--dataset", "ds_1", "--kind", "probabilities", "--classes", "a,b")
+    done = run(script, "push", "outputs", str(tmp_path / "remote.npz"), *words)
+    assert (done.returncode, done.stdout) == (0, f"{TEACHER}\n"), done.stderr
+    assert "remote: ready, known by its outputs" in done.stderr
+    spec = sent(script, "/v1/teachers")
+    assert spec["network"] == {"family": "outputs"}
+    assert spec["outputs"] == {
+        "dataset": "ds_1", "kind": "probabilities", "blob": blob.rpartition("/")[2],
+    }  # fmt: skip
+    assert spec["classes"] == ["a", "b"]
+
+
+def test_a_set_of_texts_without_labels_says_so(script: Script, tmp_path: Path) -> None:
+    text = "number,review\n1,good\n"
+    (tmp_path / "reviews.csv").write_text(text)
+    for blob in blobs(text):
+        script.on(blob, Answer(200))
+    created = {"object": "dataset", "id": "ds_1", "name": "reviews", "status": "validating"}
+    script.on("/v1/datasets", as_json(created, 202))
+    words = ("--no-wait", "--modality", "text", "--columns", "review", "--id", "number")
+    run(script, "push", "dataset", str(tmp_path / "reviews.csv"), *words, "--unlabelled")
+    spec = sent(script, "/v1/datasets")
+    assert spec["modality"] == "text"
+    assert spec["columns"] == {"input": "review", "id": "number", "label": None}

@@ -253,3 +253,15 @@ def test_self_distillation_needs_no_teacher(lab: Lab) -> None:
     spec = lab.spec(teachers=[{"self": {"rounds": 2}}])
     result = _make(lab.assignment("prepare", spec=spec, teachers=[]))
     assert result["teachers"] == {}
+
+
+def test_a_student_that_is_its_teacher_made_smaller_gets_a_network(lab: Lab) -> None:
+    half = {"name": "half", "shrink": {"width": 0.5}, "input": INPUT}
+    result = _make(lab.assignment("prepare", spec=lab.spec(students=[half])))
+    network = result["networks"][""]["half"]
+    assert network == result["students"]["half"]["network"]
+    assert network["options"]["hidden"] == [12]
+    assert result["students"]["half"]["parameters"] == 64 * 12 + 12 + 12 * 10 + 10
+    alone = lab.spec(students=[half], teachers=[{"self": {}}])
+    refused = _refusal(lab.assignment("prepare", spec=alone, teachers=[]))
+    assert (refused.rejected_code, refused.field) == ("needs_teacher_weights", "students.0.shrink")

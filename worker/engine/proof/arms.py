@@ -41,6 +41,8 @@ class Trained:
     bytes: int
     latency: list[dict[str, Any]]
     """One measurement for all arms and seeds of a student: weights don't change it."""
+    exports: tuple[dict[str, Any], ...] = ()
+    """Each with its parity and its latency (see `exports`)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +75,7 @@ class Arm:
             "macs": first.macs if first else None,
             "bytes": first.bytes if first else None,
             "latency": first.latency if first else [],
+            "exports": list(first.exports) if first else [],
         }
 
 

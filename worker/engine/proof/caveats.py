@@ -111,7 +111,8 @@ def of_ranking(trained: list[Trained], *, select: str) -> Warnings:
     theirs, ours = _apart(*(one.figures["validation"][metric] for one in (control, distilled)))
     message = (
         f"Without the teacher, {ranking.name(control)} does better on validation than the best "
-        f"distilled student, {ranking.name(distilled)}: {metric.replace('_', ' ')} {theirs} against {ours}. "
+        f"distilled student, {ranking.name(distilled)}: {metric.replace('_', ' ')} {theirs} "
+        f"against {ours}. "
         "'best' is chosen among the distilled students alone."
     )
     return [{"code": "control_is_ahead", "message": message}]

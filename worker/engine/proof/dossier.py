@@ -72,6 +72,7 @@ def _student_report(
             "gap": student.gap,
             "agreement": student.agreement,
             "kl": student.divergence,
+            "exports": list(student.exports),
         },
         "spec": bench.specs[student.variant].model_dump(mode="json"),
         "result": result,

@@ -13,13 +13,19 @@ from worker.engine import predict
 from worker.engine.data.feed import Feed
 from worker.engine.data.parts import Part
 from worker.engine.proof import evaluation, latency
-from worker.engine.serving.onnx_export import OnnxNetwork
+from worker.engine.serving.onnx_export import FILE, OnnxNetwork
 
 _CPU = torch.device("cpu")
 
 
 def measure_onnx(
-    path: Path, *, fed: AnyInput, feed: Feed, part: Part | None, logits: Tensor | None
+    path: Path,
+    *,
+    fed: AnyInput,
+    feed: Feed,
+    part: Part | None,
+    logits: Tensor | None,
+    timings: list[dict[str, Any]] | None = None,
 ) -> dict[str, Any]:
     """An ONNX file against the student that it was made of.
 
@@ -29,6 +35,7 @@ def measure_onnx(
         feed: The same on the CPU.
         part: The test part; None without one.
         logits: The student's on it, (rows, classes) float32.
+        timings: Those of a network of the same shape, if there are any: weights don't change them.
 
     Returns:
         kind, precision, file, bytes, latency (as a student's, by onnxruntime on the CPU), and
@@ -39,14 +46,16 @@ def measure_onnx(
     return {
         "kind": "onnx",
         "precision": "fp32",
-        "file": path.name,
+        "file": FILE,
         "bytes": path.stat().st_size,
         "parity": None if part is None or logits is None else _parity(network, feed, part, logits),
-        "latency": [
-            figure | {"runtime": "onnxruntime"}
-            for figure in latency.measure(network, fed=fed, device=_CPU)
-        ],
+        "latency": timings or _time(network, fed),
     }
+
+
+def _time(network: OnnxNetwork, fed: AnyInput) -> list[dict[str, Any]]:
+    figures = latency.measure(network, fed=fed, device=_CPU)
+    return [figure | {"runtime": "onnxruntime"} for figure in figures]
 
 
 def _parity(network: OnnxNetwork, feed: Feed, part: Part, logits: Tensor) -> dict[str, Any]:

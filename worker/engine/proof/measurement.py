@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +17,10 @@ from worker.engine import networks, recipe, recorded, teacher
 from worker.engine.data import feed
 from worker.engine.data.feed import Feed
 from worker.engine.data.parts import Part
-from worker.engine.proof import caveats, evaluation, latency, metrics, predictions
+from worker.engine.proof import caveats, evaluation, exports, latency, metrics, predictions
 from worker.engine.proof.arms import Trained
 from worker.engine.proof.evaluation import Evaluation
-from worker.engine.serving import served, student_folder
+from worker.engine.serving import onnx_export, served, student_folder
 from worker.protocol import TeacherFiles, TrainedStudent
 
 PREDICTIONS = "predictions.npz"
@@ -102,7 +102,7 @@ def _of_recorded(bench: Bench, files: TeacherFiles) -> MeasuredTeacher:
         scores[name] = metrics.score(logits, evaluation.labels(bench.parts[name]))
     found = Evaluation(scores, outputs.get("test"), items=0)
     meaningful = caveats.is_gap_meaningful(files, dataset=bench.dataset)
-    figures = {
+    figures: dict[str, Any] = {
         "id": files["id"],
         **found.figures,
         "gap": found.gap if meaningful else None,
@@ -128,6 +128,7 @@ def of_students(
         The students, in the order given.
     """
     latencies: dict[str, list[dict[str, Any]]] = {}
+    timed: dict[str, list[dict[str, Any]]] = {}
     measured: list[Trained] = []
     for student in students:
         fed = bench.input_of(student["student"], student["variant"])
@@ -138,12 +139,32 @@ def of_students(
             latencies[shape] = latency.measure(network, fed=fed, device=bench.device)
         found = _evaluate(bench, network, feed.make(fed, device=bench.device, files=bench.files))
         costs = networks.measure(network, fed)
-        measured.append(
-            _trained(
-                bench, student, found, reference=reference, costs=costs, timings=latencies[shape]
-            )
+        one = _trained(
+            bench, student, found, reference=reference, costs=costs, timings=latencies[shape]
         )
+        exported = _exports(bench, student, fed, found.test_logits, timed.get(shape))
+        if exported:
+            timed[shape] = exported[0]["latency"]
+        measured.append(replace(one, exports=exported))
     return measured
+
+
+def _exports(
+    bench: Bench,
+    student: TrainedStudent,
+    fed: AnyInput,
+    logits: Tensor | None,
+    timings: list[dict[str, Any]] | None,
+) -> tuple[dict[str, Any], ...]:
+    path = student["files"].get(onnx_export.FILE)
+    if path is None:
+        return ()
+    plain = feed.make(fed, device=torch.device("cpu"), files=bench.files)
+    part = bench.parts.get("test")
+    found = exports.measure_onnx(
+        Path(path), fed=fed, feed=plain, part=part, logits=logits, timings=timings
+    )
+    return (found,)
 
 
 def _reload(bench: Bench, student: TrainedStudent, spec: NetworkSpec, fed: AnyInput) -> nn.Module:

@@ -42,7 +42,8 @@ def pairs(arms: Sequence[Arm], specs: Specs) -> list[tuple[Arm, Arm]]:
         for control in arms:
             if control.arm == DISTILLED or control.student != treated.student:
                 continue
-            is_same = _essence(control, specs, treated.variant) == _essence(control, specs)
+            wanted, given = specs[treated.variant], specs[control.variant]
+            is_same = _essence(control, wanted) == _essence(control, given)
             is_nearer = control.arm not in controls or control.variant == treated.variant
             if is_same and is_nearer:
                 controls[control.arm] = control
@@ -93,8 +94,7 @@ def table(
     }
 
 
-def _essence(control: Arm, specs: Specs, variant: str | None = None) -> tuple[str, ...]:
-    spec = specs[control.variant if variant is None else variant]
+def _essence(control: Arm, spec: ResolvedJob) -> tuple[str, ...]:
     student = next(one for one in spec.students if one.name == control.student)
     return essence_of(spec, student, control.arm)
 
