@@ -19,6 +19,8 @@ def class_order(
 ) -> list[int] | None:
     """Which of the teacher's outputs is each class of the dataset.
 
+    A map that names what isn't there is refused as `InputRejected` (`class_map_invalid`).
+
     Args:
         teacher: A ready teacher.
         dataset: A ready dataset.
@@ -31,7 +33,6 @@ def class_order(
 
     Raises:
         ClassesDiffer: They can't be aligned.
-        InputRejected: `class_map_invalid`.
     """
     theirs, ours = teacher.classes, dataset.classes or []
     if class_map:

@@ -16,6 +16,8 @@ from stillhouse.spec import BlobRef, GivenInit, JobSpec, TextInput
 def require(session: Session, tenant: str, spec: JobSpec, inputs: Inputs) -> set[str]:
     """The files that a spec names: uploaded, or a teacher's own.
 
+    Weights that are named by URI are `NotAvailable`.
+
     Args:
         session: a transaction.
         tenant: whose spec it is.
@@ -27,7 +29,6 @@ def require(session: Session, tenant: str, spec: JobSpec, inputs: Inputs) -> set
 
     Raises:
         ReferenceNotFound: if one isn't there.
-        NotAvailable: if weights are named by URI.
     """
     theirs = {
         sha256

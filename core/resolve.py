@@ -45,6 +45,9 @@ _DEFAULT_LR = {"sgd": 0.05, "adamw": 2e-3, "muon": 0.02}
 def job(spec: JobSpec, inputs: Inputs) -> ResolvedJob:
     """A job spec with nothing left on "auto", once its inputs are ready.
 
+    What doesn't fit together is refused as by `alignment.class_order`, `fed.default`,
+    `fed.complete` and `fit.require_classes`.
+
     Args:
         spec: as sent, or one of its variants.
         inputs: what it names, ready; a teacher that is trained for it stands in its place.
@@ -54,8 +57,6 @@ def job(spec: JobSpec, inputs: Inputs) -> ResolvedJob:
 
     Raises:
         SpecInvalid: if the batch is larger than the training part.
-        ClassesDiffer: if a teacher's classes can't be aligned with the dataset's.
-        InputRejected: with the codes of `alignment.class_order`, `fed` and `fit.require_classes`.
     """
     _require_forms(spec, inputs)
     fit.require_classes(spec, inputs.dataset)

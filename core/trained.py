@@ -27,7 +27,7 @@ def job_spec(spec: TeacherSpec, **more: Any) -> ResolvedJob:
 
     Args:
         spec: of a teacher with `train`.
-        more: fields of the job.
+        **more: fields of the job.
 
     Returns:
         Its spec; fields that are "auto" are still to be resolved.

@@ -10,7 +10,7 @@ import logging
 import os
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NoReturn
 
 from core import references
 from core.references import HubRef
@@ -67,9 +67,8 @@ def bring(sources: dict[str, str], folder: Path, settings: Settings) -> Brought:
         The sources as paths. A model becomes the files of its folder that intake reads.
 
     Raises:
-        InputRejected: `hub_not_found`, `hub_gated`, `hub_too_large`, or `hub_unavailable`, which
-            may pass.
-        StorageFull: If the disk is full.
+        StillhouseError: `InputRejected` with `hub_not_found`, `hub_gated`, `hub_too_large`, or
+            `hub_unavailable`, which may pass; `StorageFull` if the disk is full.
     """
     fetched: dict[str, str] = {}
     pinned: dict[str, str] = {}
@@ -80,8 +79,8 @@ def bring(sources: dict[str, str], folder: Path, settings: Settings) -> Brought:
             commit, files = _fetch(named, folder / f"hub-{number}", settings)
         except StillhouseError:
             raise
-        except Exception as error:  # its client lets through what sockets and disks raise
-            raise _refusal(error, uri) from error
+        except Exception as error:  # noqa: BLE001 - its client lets through what sockets and disks raise
+            _refuse(error, uri)
         pinned[uri] = named.at(commit)
         fetched |= {name: files[named.path]} if named.path in files else files
     here = {name: path for name, path in sources.items() if name not in named_uris}
@@ -154,12 +153,12 @@ def _is_shard(name: str) -> bool:
     return name.startswith(_SHARD[0]) and name.endswith(_SHARD[1])
 
 
-def _refusal(error: Exception, uri: str) -> StillhouseError:
+def _refuse(error: Exception, uri: str) -> NoReturn:
     """What the Hub's client met, in our words."""
     from huggingface_hub import errors  # noqa: PLC0415  # as above
 
     if disk.is_full(error):
-        return StorageFull(disk.DETAIL)
+        raise StorageFull(disk.DETAIL) from error
     status = error.response.status_code if isinstance(error, errors.HfHubHTTPError) else None
     match error:
         case errors.GatedRepoError():
@@ -173,4 +172,4 @@ def _refusal(error: Exception, uri: str) -> StillhouseError:
         case _:
             log.warning("%s can't be fetched", uri, exc_info=error)
             code, why = UNAVAILABLE, "couldn't be read; try again when the Hub answers"
-    return InputRejected(code, f"{uri} {why}.", field="uri")
+    raise InputRejected(code, f"{uri} {why}.", field="uri") from error

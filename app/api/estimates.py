@@ -42,7 +42,7 @@ async def estimate(spec: JobSpec, state: StateDep, tenant: Tenant, wait: Wait) -
     planned = variants.runs(expanded)
     if not inputs.are_ready or any(isinstance(one, TrainedTeacher) for one in spec.teachers):
         return JSONResponse(_unmeasured(spec, planned))
-    resolved, kept = plan.settle(spec, inputs)
+    resolved, kept = await run_in_threadpool(plan.settle, spec, inputs)
     run_id = await run_in_threadpool(_ask, state, tenant, resolved, kept)
     state.doorbell.ring()
     try:

@@ -1,4 +1,4 @@
-"""`stillhouse methods`: the objectives, from where `GET /v1/methods` has them; no service needed."""
+"""`stillhouse methods`: the objectives, as `GET /v1/methods` has them; no service needed."""
 
 from __future__ import annotations
 

@@ -68,17 +68,14 @@ def expand(spec: JobSpec) -> tuple[Variant, ...]:
 
     A grid has its parameters in the order of their pointers, whatever order they were sent in; the
     last one changes fastest. At random, draw k takes combination SHA-256("{seed}:{k}") modulo their
-    number; what was drawn before is passed over.
+    number; what was drawn before is passed over. A pointer that names nothing that may be swept,
+    and a value that doesn't fit there, raise `SpecInvalid`; too many, `InputRejected`.
 
     Args:
         spec: As sent.
 
     Returns:
         The variants; a single one without a name where there is no sweep.
-
-    Raises:
-        SpecInvalid: A pointer names nothing that may be swept, or a value doesn't fit there.
-        InputRejected: `too_many_runs`.
     """
     if spec.sweep is None:
         return (Variant(None, {}, spec),)

@@ -160,7 +160,7 @@ def test_a_student_sees_the_datasets_size_with_the_teachers_statistics() -> None
 def test_a_students_own_input_keeps_its_size_and_gets_missing_statistics() -> None:
     own = {"size": [16, 16], "channels": "rgb", "mean": [0.1, 0.2, 0.3]}
     seen = resolved(students=[stage_module.STUDENT | {"input": own}]).students[0].input
-    assert seen is not None
+    assert isinstance(seen, InputSpec)
     assert (seen.size, seen.mean) == ((16, 16), (0.1, 0.2, 0.3))
     assert seen.std == (0.25, 0.25, 0.25)
 

@@ -20,7 +20,6 @@ from worker.engine.checkpoint import Past
 from worker.engine.data import feed, mixing
 from worker.engine.data.parts import Part
 from worker.engine.networks import shrink
-from worker.engine.networks import shrink
 from worker.engine.panel import AnyTeacher, Panel
 from worker.engine.trial import Bench
 

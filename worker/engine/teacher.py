@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NoReturn
 
 import safetensors.torch
 import torch
@@ -163,15 +164,14 @@ def _count_outputs(files: TeacherFiles, spec: NetworkSpec, *, otherwise: int) ->
 def fill(network: nn.Module, weights: Path, *, field: str, code: str = "teacher_mismatch") -> None:
     """Load a network's weights, strictly.
 
+    Tensors that are missing, not in the network, or of another shape are refused as
+    `InputRejected`, by their names.
+
     Args:
         network: The network.
         weights: A safetensors file.
         field: Where it stands in the job's specification.
         code: Of the refusal.
-
-    Raises:
-        InputRejected: By that code; it names tensors that are missing, not in the network, or
-            of another shape.
     """
     given = safetensors.torch.load_file(weights)
     expected = network.state_dict()
@@ -181,20 +181,20 @@ def fill(network: nn.Module, weights: Path, *, field: str, code: str = "teacher_
     extra = [n for n in found if n not in wanted]
     shape = [n for n in wanted if n in found and found[n] != wanted[n]]
     if missing or extra or shape:
-        raise _mismatch(missing, extra, shape, field=field, code=code)
+        _mismatch(missing, extra, shape, field=field, code=code)
     network.load_state_dict(expected | given)
 
 
 def _mismatch(
     missing: list[str], extra: list[str], shape: list[str], *, field: str, code: str
-) -> InputRejected:
+) -> NoReturn:
     total = len(missing) + len(extra) + len(shape)
     named = _MAX_NAMED
     tensors: dict[str, object] = {}
     for kind, names in (("missing", missing), ("extra", extra), ("shape", shape)):
         tensors[kind] = names[:named]
         named -= len(names[:named])
-    return InputRejected(
+    raise InputRejected(
         code,
         f"The weights don't fit the network: {len(missing)} tensors are missing, {len(extra)} "
         f"are not in it, {len(shape)} have another shape. Name the network they were saved from.",

@@ -6,6 +6,7 @@ import pickle
 import warnings
 from collections.abc import Mapping
 from pathlib import Path
+from typing import NoReturn
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -58,10 +59,10 @@ def read_shards(
     """
     try:
         places = hub.parse(index)["weight_map"]
-    except (ValueError, KeyError) as error:
-        raise _bad_index("has no 'weight_map'") from error
+    except (ValueError, KeyError):
+        _bad_index("has no 'weight_map'")
     if not isinstance(places, dict) or not all(isinstance(at, str) for at in places.values()):
-        raise _bad_index("has a 'weight_map' that names no files")
+        _bad_index("has a 'weight_map' that names no files")
     missing = sorted(set(places.values()) - set(shards))
     if missing:
         raise InputRejected(
@@ -74,14 +75,14 @@ def read_shards(
     for name in sorted(set(places.values())):
         here = _read_safetensors(shards[name])
         if here.keys() != {tensor for tensor, place in places.items() if place == name}:
-            raise _bad_index(f"doesn't list what {name[:100]!r} holds")
+            _bad_index(f"doesn't list what {name[:100]!r} holds")
         found |= here
     _check_backing(found, limits)
     return {name: _whole(name, tensor) for name, tensor in _without_prefixes(found).items()}
 
 
-def _bad_index(what: str) -> InputRejected:
-    return InputRejected(
+def _bad_index(what: str) -> NoReturn:
+    raise InputRejected(
         "safetensors_invalid",
         f"The index of the checkpoint's files {what}; save the model again.",
         field="weights",

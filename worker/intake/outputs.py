@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 import numpy.typing as npt
@@ -43,7 +43,7 @@ def take(
     work, sources = Path(assignment["work"]), assignment["sources"]
     theirs = assignment.get("dataset_classes", [])
     if not theirs:
-        raise _rejected(
+        _reject(
             "labels_missing",
             "The dataset is unlabelled, and a job learns from a labelled one; name that.",
             field="outputs.dataset",
@@ -73,12 +73,12 @@ def _read(assignment: IntakeAssignment) -> tuple[Array, Array | None]:
     """`outputs` and `ids`, memory-mapped."""
     path, work = Path(assignment["sources"]["outputs"]), Path(assignment["work"])
     if sniff.kind_of(path) != "zip":
-        raise _rejected("format_not_supported", "Outputs are an npz; write it with numpy.savez.")
+        _reject("format_not_supported", "Outputs are an npz; write it with numpy.savez.")
     contents = zips.read_directory(path, unsafe_code="archive_unsafe")
     archive.check_expansion(contents, assignment["limits"])
     entries = {entry.name.removesuffix(".npy"): entry for entry in contents.entries}
     if not {"outputs"} <= set(entries) <= {"outputs", "ids"}:
-        raise _rejected(
+        _reject(
             "npz_keys",
             f"The archive has {', '.join(sorted(entries)[:10]) or 'no arrays'}; name 'outputs', "
             "and 'ids' if the dataset has them.",
@@ -93,7 +93,7 @@ def _check_shape(found: Array, *, kind: str) -> None:
     else:
         fits, wanted = found.ndim == 2 and found.dtype.kind == "f", "(rows, classes) floats"
     if not fits:
-        raise _rejected(
+        _reject(
             "outputs_invalid",
             f"'outputs' is {found.dtype} of the shape {list(found.shape)}; {kind} are {wanted}.",
         )
@@ -105,7 +105,7 @@ def _order(ids: Array | None, found: Array, sources: dict[str, str]) -> Array | 
     count = sum(len(numbers) for numbers in parts.values())
     if len(found) != count or (ids is not None and ids.shape != (count,)):
         told = "" if ids is None else f" and {len(ids) if ids.ndim else 'no'} ids"
-        raise _rejected(
+        _reject(
             "outputs_rows_differ",
             f"There are {len(found)} outputs{told} for {count} rows; send one for each row of "
             "the source, train, validation and test together.",
@@ -113,13 +113,13 @@ def _order(ids: Array | None, found: Array, sources: dict[str, str]) -> Array | 
     if "ids.npz" not in sources:
         if ids is None:
             return None
-        raise _rejected(
+        _reject(
             "ids_unknown",
             "The dataset has no ids; leave 'ids' out and keep the order of its source, or send "
             "the dataset with columns.id.",
         )
     if ids is None:
-        raise _rejected(
+        _reject(
             "ids_missing", "The dataset's rows are known by its ids; send 'ids' beside 'outputs'."
         )
     with np.load(sources["ids.npz"], allow_pickle=False) as ours:
@@ -128,14 +128,14 @@ def _order(ids: Array | None, found: Array, sources: dict[str, str]) -> Array | 
 
 def _matched(ids: Array, ours: Array) -> Array:
     if ids.dtype.kind not in "iuU":
-        raise _rejected("outputs_invalid", f"'ids' are {ids.dtype}; make them text or integers.")
+        _reject("outputs_invalid", f"'ids' are {ids.dtype}; make them text or integers.")
     position = {str(name): place for place, name in enumerate(_listed(ids))}
     if len(position) != len(ids):
-        raise _rejected("ids_not_unique", "'ids' names a row twice; send one output for each.")
+        _reject("ids_not_unique", "'ids' names a row twice; send one output for each.")
     names = [str(name) for name in ours.tolist()]
     missing = [name for name in names if name not in position]
     if missing:
-        raise _rejected(
+        _reject(
             "ids_unknown",
             f"{len(missing)} of the dataset's ids are not among 'ids', the first of them "
             f"{missing[0][:50]!r}; name each row by the id that it has in the dataset.",
@@ -148,7 +148,7 @@ def _log_space(said: Array, outputs: Outputs, classes: list[str]) -> Logits:
     if outputs.kind == "labels":
         return _of_labels(said, classes)
     if said.shape[1] != len(classes):
-        raise _rejected(
+        _reject(
             "class_count_differs",
             f"The outputs have {said.shape[1]} columns for {len(classes)} classes; send a column "
             "for each class, and 'classes' if they are not the dataset's.",
@@ -157,7 +157,7 @@ def _log_space(said: Array, outputs: Outputs, classes: list[str]) -> Logits:
         values = np.asarray(said, np.float32)
     if not np.isfinite(values).all():
         row = int(np.flatnonzero(~np.isfinite(values).all(axis=1))[0])
-        raise _rejected(
+        _reject(
             "outputs_not_finite", f"The outputs of row {row} are not finite; compute them anew."
         )
     return values if outputs.kind == "logits" else _of_probabilities(values)
@@ -168,7 +168,7 @@ def _of_probabilities(values: Logits) -> Logits:
     wrong = (values < 0).any(axis=1) | (np.abs(sums - 1) > SUM_TOLERANCE)
     if wrong.any():
         row = int(np.flatnonzero(wrong)[0])
-        raise _rejected(
+        _reject(
             "probabilities_invalid",
             f"{int(wrong.sum())} rows are no distributions, the first of them row {row} with the "
             f"sum {sums[row]:.6g}; probabilities are not negative and sum to 1, or say that they "
@@ -184,7 +184,7 @@ def _of_labels(said: Array, classes: list[str]) -> Logits:
     distinct = _listed(found)
     unknown = [label for label in distinct if label not in known]
     if unknown:
-        raise _rejected(
+        _reject(
             "label_unknown",
             f"{len(unknown)} labels are no class, such as {str(unknown[0])[:50]!r}; labels are "
             f"numbers from 0 to {len(classes) - 1}, or the names of the classes.",
@@ -198,9 +198,9 @@ def _of_labels(said: Array, classes: list[str]) -> Logits:
 def _listed(array: Array) -> list[Any]:
     try:
         return list(array.tolist())
-    except (ValueError, SystemError) as error:  # numpy's text holds any 32 bits; Python's doesn't
-        raise _rejected("outputs_invalid", "There is text that isn't Unicode; clean it.") from error
+    except (ValueError, SystemError):  # numpy's text holds any 32 bits; Python's doesn't
+        _reject("outputs_invalid", "There is text that isn't Unicode; clean it.")
 
 
-def _rejected(code: str, detail: str, *, field: str = "outputs") -> InputRejected:
-    return InputRejected(code, detail, field=field)
+def _reject(code: str, detail: str, *, field: str = "outputs") -> NoReturn:
+    raise InputRejected(code, detail, field=field)

@@ -34,6 +34,9 @@ def take(assignment: IntakeAssignment) -> tuple[dict[str, Any], list[File]]:
     Returns:
         The message's result, and the files: `model.safetensors`, and after it those of a text
         network's tokenizer; or `outputs.npz` (see `outputs.take`).
+
+    Raises:
+        InputRejected: `network_required`, and many others.
     """
     spec = TeacherSpec.model_validate(assignment["spec"])
     if spec.outputs is not None:

@@ -62,3 +62,17 @@ def test_requests_at_once_with_one_key_make_one_job(live_url: str, stage: Stage)
     assert len({answer.json()["id"] for answer in answers}) == 1
     assert sum("idempotency-replayed" in answer.headers for answer in answers) == 7
     assert len(httpx.get(f"{live_url}/v1/jobs").json()["data"]) == 1
+
+
+def test_a_job_that_is_sent_twice_has_its_teacher_trained_once(
+    client: TestClient, stage: Stage
+) -> None:
+    teacher = {"train": {"network": NETWORK}}
+    spec = stage_module.job_spec("", stage.dataset()) | {"teachers": [teacher]}
+    made = [client.post("/v1/jobs", json=spec, headers=KEY) for _ in range(2)]
+    assert [response.status_code for response in made] == [201, 201]
+    (found,) = client.get("/v1/teachers").json()["data"]
+    assert (found["status"], found["name"]) == ("training", "job-teacher")
+    assert len(client.get("/v1/jobs").json()["data"]) == 2
+    waiting = client.get(f"/v1/jobs/{made[0].json()['id']}").json()["waiting"]
+    assert f"its teacher {found['id']} has been trained" in waiting["message"]

@@ -286,3 +286,52 @@ def test_an_estimate_says_what_the_worker_refused(client: TestClient, stage: Sta
     assert (response.status_code, response.json()["code"]) == (422, "network_unknown")
     assert response.json()["allowed"] == ["mlp"]
     assert response.json()["errors"][0]["field"] == "students.0.network"
+
+
+SWEEP = {"kind": "grid", "parameters": {"/objective/0/temperature": [1, 4]}}
+
+
+def test_an_estimate_of_a_sweep_counts_every_variants_runs(
+    client: TestClient, stage: Stage
+) -> None:
+    inputs = stage.teacher(), stage.dataset()
+    bodies = []
+    for fields in ({}, {"sweep": SWEEP}):
+        worker = answer_one(stage)
+        spec = stage_module.job_spec(*inputs, **fields)
+        bodies.append(client.post("/v1/jobs/estimate", json=spec).json())
+        worker.join()
+    plain, swept = bodies
+    assert (plain["runs"], plain["variants"]) == (4, None)
+    assert (swept["runs"], [one["name"] for one in swept["variants"]]) == (5, ["v1", "v2"])
+    # Sixty rows in every run's only view, and what preparing and reporting ask.
+    assert swept["teacher_forwards"] == plain["teacher_forwards"] + 60
+    assert swept["seconds"]["low"] > plain["seconds"]["low"]
+
+
+def test_a_sweep_is_shown_with_its_variants_and_its_runs_name_theirs(
+    client: TestClient, stage: Stage
+) -> None:
+    body = submitted(client, stage, sweep=SWEEP).json()
+    assert body["variants"] == [
+        {"name": f"v{number}", "changes": {"/objective/0/temperature": value}}
+        for number, value in ((1, 1), (2, 4))
+    ]
+    assert client.get(f"/v1/jobs/{body['id']}").json() == body
+    runs = client.get(f"/v1/jobs/{body['id']}/runs").json()["data"]
+    assert [run["variant"] for run in runs] == [None, "v1", None, "v2", None]
+
+
+@pytest.mark.parametrize(
+    ("pointer", "values", "words"),
+    [("/objective/0/temperature", [1, -1], "doesn't fit"), ("/seeds/0", [1], "can't be swept")],
+)
+def test_a_sweep_of_what_does_not_fit_is_refused_where_it_stands(
+    client: TestClient, stage: Stage, pointer: str, values: list[Any], words: str
+) -> None:
+    sweep = {"kind": "grid", "parameters": {pointer: values}}
+    response = submitted(client, stage, sweep=sweep)
+    assert response.status_code == 422
+    (error,) = response.json()["errors"]
+    assert error["field"] == f"sweep.parameters.{pointer}"
+    assert words in error["message"]

@@ -115,3 +115,21 @@ def test_no_list_takes_more_filters_than_a_job_can_have_pairs(client: TestClient
     response = client.get(f"/v1/jobs?{query}")
     assert response.status_code == 422
     assert response.json()["errors"][0]["field"] == "metadata"
+
+
+def test_a_job_is_listed_under_each_of_its_teachers_and_datasets(
+    client: TestClient, stage: Stage
+) -> None:
+    first, second = stage.teacher(), stage.teacher(macs=1)
+    dataset, more = stage.dataset(), stage.validating_dataset(name="more")
+    spec = stage_module.job_spec(first, dataset, transfer=[more])
+    spec["teachers"].append({"id": second})
+    both = client.post("/v1/jobs", json=spec).json()["id"]
+    alone = stage.job(teacher=second, dataset=dataset)
+    assert ids(client.get(f"/v1/jobs?teacher={first}")) == [both]
+    assert ids(client.get(f"/v1/jobs?teacher={second}")) == [alone, both]
+    assert ids(client.get(f"/v1/jobs?teacher={second}&limit=1&after={alone}")) == [both]
+    assert ids(client.get(f"/v1/jobs?dataset={more}")) == [both]
+    assert ids(client.get(f"/v1/jobs?dataset={dataset}")) == [alone, both]
+    response = client.delete(f"/v1/teachers/{second}")
+    assert (response.status_code, response.json()["used_by"]) == (409, [both, alone])

@@ -45,7 +45,7 @@ def test_measuring_keeps_the_networks_mode_and_its_statistics() -> None:
     found = features.measure(network, ("0",), torch.rand(2, 3) + 5)
     assert network.training
     assert network[1].training
-    assert torch.equal(network[0].running_mean, torch.zeros(3))
+    assert torch.equal(network.get_buffer("0.running_mean"), torch.zeros(3))
     assert not found["0"].requires_grad
 
 

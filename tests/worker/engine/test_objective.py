@@ -7,6 +7,7 @@ import torch
 
 from stillhouse.errors import InputRejected
 from stillhouse.spec import Correlation, Labels, ParameterRatio, SoftTargets, VirtualTeacher
+from stillhouse.spec.methods import METHODS
 from tests.worker.conftest import MLP, RESNET, Lab
 from tests.worker.engine.terms import lesson
 from tests.worker.engine.terms.lesson import Lesson
@@ -182,3 +183,11 @@ def test_building_leaves_the_generator_alone(lab: Lab) -> None:
     torch.manual_seed(3)
     given.course.objective(given.network, given.student)
     assert torch.equal(torch.rand(1), expected)
+
+
+@pytest.mark.parametrize("kind", [method.kind for method in METHODS])
+def test_every_method_has_a_term(lab: Lab, kind: str) -> None:
+    given = lesson.begin(lab, {"kind": kind}, network=RESNET)
+    loss = given.objective(given.batch())
+    assert torch.isfinite(loss.total)
+    assert set(loss.shares) == {f"loss.{kind}"}

@@ -12,24 +12,15 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from tokenizers import Tokenizer, models, pre_tokenizers
-from transformers import (
-    AutoTokenizer,
-    BertConfig,
-    BertForSequenceClassification,
-    PreTrainedTokenizerFast,
-)
+from transformers import AutoTokenizer
 
+from tests import text_folder
+from tests.text_folder import CLASSES, SIZES, TOKENS, WORDS
 from worker import sandbox
 from worker.intake import tokenizers
 from worker.protocol import IntakeAssignment
 
-WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "a", "good", "bad", "film"]
 TEXTS = ["a good film", "bad", "", "a a a", "what a film"]
-SIZES = {
-    "vocab_size": len(WORDS), "hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2,
-    "intermediate_size": 16, "max_position_embeddings": 32,
-}  # fmt: skip
 Folder = dict[str, Path]
 
 
@@ -37,18 +28,7 @@ Folder = dict[str, Path]
 def saved(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder as save_pretrained leaves it."""
     folder = tmp_path_factory.mktemp("saved")
-    torch.manual_seed(0)
-    config = BertConfig(
-        **SIZES, id2label={0: "negative", 1: "positive", 2: "neither"},
-        label2id={"negative": 0, "positive": 1, "neither": 2},
-    )  # fmt: skip
-    BertForSequenceClassification(config).save_pretrained(folder)
-    words = {word: number for number, word in enumerate(WORDS)}
-    tokenizer = Tokenizer(models.WordLevel(words, unk_token="[UNK]"))
-    tokenizer.pre_tokenizer = pre_tokenizers.Whitespace()
-    PreTrainedTokenizerFast(
-        tokenizer_object=tokenizer, unk_token="[UNK]", pad_token="[PAD]", model_max_length=24
-    ).save_pretrained(folder)
+    text_folder.write(folder)
     return folder
 
 
@@ -74,8 +54,8 @@ def test_a_folder_says_everything_itself(intake: Any, folder: Folder) -> None:
     assert (result["network"]["family"], result["network"]["name"]) == ("transformers", "bert")
     assert result["network"]["options"].items() >= (SIZES | {"num_classes": 3}).items()
     assert "architectures" not in result["network"]["options"]
-    assert result["classes"] == ["negative", "positive", "neither"]
-    assert result["input"] == {"modality": "text", "max_length": 24, "tokenizer": None}
+    assert result["classes"] == CLASSES
+    assert result["input"] == {"modality": "text", "max_length": TOKENS, "tokenizer": None}
     assert list(taken.files) == ["model.safetensors", "tokenizer.json", "tokenizer_config.json"]
     stored = load_file(taken.files["model.safetensors"])
     for name, tensor in load_file(folder["model.safetensors"]).items():
@@ -92,7 +72,7 @@ def test_the_tokenizer_that_is_kept_reads_as_the_one_that_was_sent(
         shutil.copy(taken.files[name], kept / name)
     ours, theirs = (AutoTokenizer.from_pretrained(str(path)) for path in (kept, saved))
     assert ours(TEXTS)["input_ids"] == theirs(TEXTS)["input_ids"]
-    assert ours.model_max_length == 24
+    assert ours.model_max_length == TOKENS
     assert ours.pad_token == "[PAD]"
 
 
@@ -111,6 +91,11 @@ def test_without_labels_the_head_says_how_many_classes_there_are(
     assert (result["classes"], result["class_count"]) == (None, 3)
 
 
+def test_a_configuration_of_old_says_that_nothing_was_pruned(intake: Any, folder: Folder) -> None:
+    change(folder["config.json"], pruned_heads={}, torchscript=False, output_attentions=False)
+    assert intake.teacher(folder, **SAYS_ITSELF).result["class_count"] == 3
+
+
 def test_buffers_of_old_checkpoints_are_dropped(intake: Any, folder: Folder) -> None:
     tensors = load_file(folder["model.safetensors"])
     tensors["bert.embeddings.position_ids"] = torch.arange(32)[None]
@@ -123,7 +108,7 @@ def shard(folder: Folder) -> dict[str, str]:
     """Spread a folder's weights over two files; returns where each tensor lies."""
     tensors = load_file(folder.pop("model.safetensors"))
     home = folder["config.json"].parent
-    places = {}
+    places: dict[str, str] = {}
     for number in range(2):
         name = f"model-0000{number + 1}-of-00002.safetensors"
         part = {each: tensors[each] for each in sorted(tensors)[number::2]}
@@ -168,7 +153,7 @@ def test_a_checkpoint_of_pytorch_brings_its_tokenizer_too(intake: Any, folder: F
     assert list(taken.files)[:2] == ["model.safetensors", "tokenizer.json"]
 
 
-@pytest.mark.parametrize(("asked", "expected"), [({}, 24), ({"max_length": 7}, 7)])
+@pytest.mark.parametrize(("asked", "expected"), [({}, TOKENS), ({"max_length": 7}, 7)])
 def test_what_is_fed_is_no_longer_than_the_network_takes(
     asked: dict[str, int], expected: int, intake: Any, folder: Folder
 ) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Literal
+from typing import Literal, NoReturn
 
 from stillhouse.errors import InputRejected
 from stillhouse.spec import AnyInput, InputSpec, SequenceInput
@@ -72,29 +72,29 @@ def unknown_outputs(*, field: str) -> InputRejected:
     )
 
 
-def wrong_direction(names: list[str], direction: Direction, *, field: str) -> InputRejected:
+def wrong_direction(names: list[str], direction: Direction, *, field: str) -> NoReturn:
     """The refusal of a pair of which the wrong one is the smaller."""
     if direction == "shrink":
         detail = (
             "The student is larger than the teacher there; take a smaller network, or (as an "
             "initialisation) the direction 'grow', which spreads a small teacher over it."
         )
-        return _refused("student_wider", detail, names, field=field)
+        raise _refused("student_wider", detail, names, field=field)
     detail = (
         "The student is smaller than the teacher there; take the direction 'shrink', or a larger "
         "network."
     )
-    return _refused("student_narrower", detail, names, field=field)
+    raise _refused("student_narrower", detail, names, field=field)
 
 
-def without_counterpart(names: list[str], direction: Direction, *, field: str) -> InputRejected:
+def without_counterpart(names: list[str], direction: Direction, *, field: str) -> NoReturn:
     """The refusal of a network that has something which the other one hasn't."""
     mine, other = ("student", "teacher") if direction == "shrink" else ("teacher", "student")
     detail = (
         f"{len(names)} of the {mine}'s tensors have no counterpart in the {other}. Take a "
         "network of the same kind, or name them in 'exclude' (shell patterns)."
     )
-    return _refused("tensor_without_counterpart", detail, names, field=field)
+    raise _refused("tensor_without_counterpart", detail, names, field=field)
 
 
 def _refused(code: str, detail: str, names: list[str], *, field: str) -> InputRejected:

@@ -75,6 +75,10 @@ def find(
 ) -> Selection:
     """Select the teacher's weights for a student, or (`grow`) a student's places for them.
 
+    Refused as `InputRejected`: `inputs_differ`; `tensor_without_counterpart`, with up to 20 names;
+    `student_wider` or `student_narrower`, when the direction is the other one;
+    `selection_not_supported`, when heads or groups can't be told apart.
+
     Args:
         student: The student's network.
         teacher: The teacher, with a network.
@@ -86,11 +90,6 @@ def find(
 
     Returns:
         The selection.
-
-    Raises:
-        InputRejected: `inputs_differ`; `tensor_without_counterpart`, with up to 20 names;
-            `student_wider` or `student_narrower`, when the direction is the other one;
-            `selection_not_supported`, when heads or groups can't be told apart.
     """
     refusals.check_inputs(fed, teacher.input, field=field)
     mine = layout.read(student, feed.example(fed, 2, device=_device(student)))
@@ -109,9 +108,9 @@ def find(
     }
     places, alone, wider = _place_all(kept, small, large)
     if wider:
-        raise refusals.wrong_direction(wider, direction, field=field)
+        refusals.wrong_direction(wider, direction, field=field)
     if alone:
-        raise refusals.without_counterpart(alone, direction, field=field)
+        refusals.without_counterpart(alone, direction, field=field)
     return Selection(tuple(places), values)
 
 
