@@ -23,13 +23,19 @@ NAMELESS = {"utils", "util", "helpers", "helper", "common", "service", "manager"
 MAX_LINES = 300
 LONG = {
     "constraints.txt": "a pin and its hashes for each package",
+    "core/catalog.py": "what a teacher or dataset is, from its sending to its answer",
     "core/jobs.py": "the only writer of a job's status: each move beside the others",
     "core/tables.py": "all rows in one place, as the database has them",
     "deploy/requirements-api.txt": "pins and hashes, as constraints.txt has them",
     "deploy/requirements-worker.txt": "pins and hashes, as constraints.txt has them",
     "docs/deploy.md": "one manual, whose blocks are run in their order",
     "migrations/versions/0001_the_first_tables.py": "the first migration makes every table",
+    "stillhouse/spec/variants.py": "what a sweep comes to, and which of its runs are shared",
     "worker/engine/networks/published.csv": "a row a network",
+    "tests/app/api/test_jobs.py": "one resource",
+    "tests/core/test_submissions.py": "one transaction, and every way to be refused by it",
+    "tests/worker/engine/test_train.py": "one loop, from all sides",
+    "tests/worker/engine/tie/test_identities.py": "one method and all that it must equal",
     "tests/worker/engine/proof/test_report.py": "one report, looked at from all sides",
 }
 """Files over `MAX_LINES`, and why they stay whole."""

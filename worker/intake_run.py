@@ -8,7 +8,7 @@ from contextvars import copy_context
 
 from core import jobs, runs
 from stillhouse.errors import InputRejected, StillhouseError
-from worker import assignments, hub_fetch, sandbox
+from worker import hub_fetch, intake_assignments, sandbox
 from worker.bench import Bench, LeaseNotProvable
 from worker.inputs import Inputs
 from worker.protocol import IntakeAssignment, Message
@@ -33,7 +33,7 @@ class IntakeRun:
         inputs = Inputs(bench.storage, bench.inputs)
         try:
             assignment = bench.write(
-                lambda s: assignments.for_intake(s, run, inputs, bench.settings, bench.work)
+                lambda s: intake_assignments.for_intake(s, run, inputs, bench.settings, bench.work)
             )
             bench.beside(inputs.bring)
             if hub_fetch.is_needed(assignment["sources"]):

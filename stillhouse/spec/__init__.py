@@ -18,22 +18,12 @@ from stillhouse.spec.input import (
 from stillhouse.spec.job import (
     METRICS,
     MINIMISED,
-    AnyTeacher,
-    Assistant,
-    Expect,
-    GivenInit,
     JobSpec,
     Limits,
     OnnxExport,
-    RandomInit,
     ResolvedJob,
     Resources,
-    SelfTeacher,
-    StudentSpec,
     Sweep,
-    TeacherInit,
-    TeacherRef,
-    TrainedTeacher,
     default_objective,
 )
 from stillhouse.spec.network import BlobRef, FilesRef, NetworkSpec, Shrink, UriRef
@@ -54,7 +44,21 @@ from stillhouse.spec.objective import (
     SoftTargets,
     VirtualTeacher,
 )
+from stillhouse.spec.student import (
+    GivenInit,
+    RandomInit,
+    StudentSpec,
+    TeacherInit,
+)
 from stillhouse.spec.teacher import Outputs, OutputsFamily, SeenParts, TeacherSpec, TrainHere
+from stillhouse.spec.teaching import (
+    AnyTeacher,
+    Assistant,
+    Expect,
+    SelfTeacher,
+    TeacherRef,
+    TrainedTeacher,
+)
 from stillhouse.spec.training import (
     AdamW,
     Augment,

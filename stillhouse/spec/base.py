@@ -24,6 +24,7 @@ def _not_a_bool(value: Any) -> Any:
 
 Int = Annotated[int, BeforeValidator(_not_a_bool)]
 Number = Annotated[float, BeforeValidator(_not_a_bool)]
+Seed = Annotated[Int, Field(ge=0, lt=2**31)]
 Auto = Literal["auto"]
 
 # The contract's rule and the comma, which its own example uses.

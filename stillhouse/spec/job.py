@@ -2,164 +2,42 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal, TypeAlias
+from typing import Annotated, Any, Literal
 
 from pydantic import (
     BeforeValidator,
-    Discriminator,
     Field,
     JsonValue,
     StringConstraints,
-    Tag,
     field_validator,
     model_validator,
 )
 
-from stillhouse.spec.base import Auto, Frozen, Int, Metadata, Name, Number, later, not_available
-from stillhouse.spec.input import AnyInput
-from stillhouse.spec.network import BlobRef, NetworkSpec, Shrink, UriRef
+from stillhouse.spec.base import (
+    Frozen,
+    Int,
+    Metadata,
+    Name,
+    Seed,
+    later,
+    not_available,
+)
 from stillhouse.spec.objective import (
     Labels,
-    LayersChoice,
     ObjectiveTerm,
-    Patterns,
-    Ratio,
     SoftTargets,
     VirtualTeacher,
 )
+from stillhouse.spec.student import StudentSpec
+from stillhouse.spec.teaching import AnyTeacher, SelfTeacher, TeacherRef
 from stillhouse.spec.training import TrainingSpec
 
 METRICS = ("accuracy", "balanced_accuracy", "macro_f1", "loss", "ece", "brier")
 MINIMISED = frozenset({"loss", "ece", "brier"})
-Seed = Annotated[Int, Field(ge=0, lt=2**31)]
 
 
-Id = Annotated[str, Field(pattern=r"^tch_[0-9a-z]{26}$")]
 Teachers = Literal["probabilities", "logits"]
 DatasetId = Annotated[str, Field(pattern=r"^ds_[0-9a-z]{26}$")]
-ClassName = Annotated[str, Field(min_length=1, max_length=256)]
-
-
-class Expect(Frozen):
-    """What the teacher is known to reach; another figure means another set-up."""
-
-    validation_accuracy: Annotated[Number, Field(ge=0, le=1)]
-    tolerance: Annotated[Number, Field(ge=0, le=1)] = 0.02
-
-
-class Assistant(Frozen):
-    """A network between teacher and student: taught by the one, it teaches the other."""
-
-    network: NetworkSpec
-
-
-class TeacherRef(Frozen):
-    """A teacher of the job."""
-
-    id: Id
-    weight: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
-    """Among several teachers; the weights are scaled to a sum of 1."""
-    class_map: Annotated[dict[ClassName, ClassName], Field(max_length=100_000)] | None = None
-    """The dataset's class -> the teacher's, where their names differ."""
-    expect: Expect | None = None
-    assistant: Assistant | None = None
-    """A chain: trained first by this job's objective, it is the student's teacher then."""
-
-
-class SelfRounds(Frozen):
-    """How often a student of the same network learns from the one before."""
-
-    rounds: Annotated[Int, Field(ge=1, le=20)] = 1
-    """At most; it ends at the first round that isn't better on validation."""
-
-
-class SelfTeacher(Frozen):
-    """Born-again networks: the student itself, trained with labels, is the first teacher."""
-
-    self: SelfRounds
-
-
-class TrainedTeacherNetwork(Frozen):
-    """A teacher that the service trains with this job's dataset and labels."""
-
-    network: NetworkSpec
-    training: TrainingSpec = TrainingSpec()
-    seed: Seed = 0
-    cross_fit: Annotated[None, later("cross_fit", None)] = None
-
-
-class TrainedTeacher(Frozen):
-    """A teacher to be trained first. It gets an id of its own, and can be used again."""
-
-    train: TrainedTeacherNetwork
-    weight: Annotated[Number, Field(gt=0, le=1e6)] = 1.0
-    expect: Expect | None = None
-
-
-def _kind_of_teacher(value: Any) -> str:
-    for key in ("self", "train"):
-        if key in value if isinstance(value, dict) else hasattr(value, key):
-            return key
-    return "id"
-
-
-AnyTeacher: TypeAlias = Annotated[
-    Annotated[TeacherRef, Tag("id")]
-    | Annotated[SelfTeacher, Tag("self")]
-    | Annotated[TrainedTeacher, Tag("train")],
-    Discriminator(_kind_of_teacher),
-]
-
-
-class RandomInit(Frozen):
-    """Weights as the network's constructor draws them, from the run's seed."""
-
-    kind: Literal["random"] = "random"
-
-
-class TeacherInit(Frozen):
-    """The first teacher's selected weights, divided by a ratio (see docs/article.md)."""
-
-    kind: Literal["from_teacher"]
-    ratio: Ratio = 1.0
-    """Lambda."""
-    layers: LayersChoice = "first"
-    direction: Literal["shrink", "grow"] = "shrink"
-    """`grow` spreads a small teacher over a larger student; the rest stays random."""
-    statistics: Literal["scale", "estimate"] = "scale"
-    """Of batch normalisation: divided by the ratio, or estimated anew from the train part."""
-    exclude: Patterns = ()
-    """Student tensors (shell patterns) that stay random."""
-    hold: Patterns = ()
-    """Student tensors (shell patterns) that keep their first values to the last bit."""
-
-
-class GivenInit(Frozen):
-    """Weights that the user gives."""
-
-    kind: Literal["given"]
-    weights: BlobRef | UriRef
-
-
-Init = Annotated[RandomInit | TeacherInit | GivenInit, Field(discriminator="kind")]
-
-
-class StudentSpec(Frozen):
-    """A student of the job: a network, or the first teacher's made smaller."""
-
-    name: Name
-    network: NetworkSpec | None = None
-    shrink: Shrink | None = None
-    init: Init = RandomInit()
-    input: AnyInput | None = None
-    """Default: the dataset's, with the first teacher's mean and std, or its tokenizer."""
-
-    @model_validator(mode="after")
-    def _one_architecture(self) -> StudentSpec:
-        if (self.network is None) == (self.shrink is None):
-            message = "give either 'network' or 'shrink'"
-            raise ValueError(message)
-        return self
 
 
 class Resources(Frozen):
@@ -330,9 +208,3 @@ class ResolvedJob(JobSpec):
         if self.teachers or self.imagines_a_teacher:
             return ("distilled", *self.controls)
         return ("no_teacher",)
-
-
-__all__ = [
-    "METRICS", "MINIMISED", "Auto", "JobSpec", "Limits", "OnnxExport", "ResolvedJob", "Resources",
-    "SelfTeacher", "StudentSpec", "Sweep", "TeacherRef", "TrainedTeacher",
-]  # fmt: skip

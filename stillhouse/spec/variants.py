@@ -19,16 +19,20 @@ from pydantic import BaseModel, ValidationError
 from stillhouse.errors import InputRejected, SpecInvalid
 from stillhouse.spec import pointers
 from stillhouse.spec.job import (
-    AnyTeacher,
     JobSpec,
-    RandomInit,
-    SelfTeacher,
-    StudentSpec,
     Sweep,
-    TeacherInit,
-    TeacherRef,
 )
 from stillhouse.spec.objective import Labels
+from stillhouse.spec.student import (
+    RandomInit,
+    StudentSpec,
+    TeacherInit,
+)
+from stillhouse.spec.teaching import (
+    AnyTeacher,
+    SelfTeacher,
+    TeacherRef,
+)
 
 MOST_VARIANTS = 256
 MOST_RUNS = 10_000

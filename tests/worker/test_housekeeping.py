@@ -18,7 +18,7 @@ from core.storage import open_storage
 from core.tables import File
 from stillhouse.errors import InputRejected, PathNotAllowed
 from tests.stage import Stage
-from worker import assignments, reconcile
+from worker import assignments, intake_assignments, reconcile
 from worker.inputs import Inputs
 
 
@@ -142,7 +142,7 @@ def test_a_link_in_a_folder_leads_no_further_than_the_roots(
     lease = stage.take()
     inputs = Inputs(stage.storage, tmp_path)
     with stage.database.read() as session, pytest.raises(PathNotAllowed):
-        assignments.for_intake(session, lease.run, inputs, settings, tmp_path)
+        intake_assignments.for_intake(session, lease.run, inputs, settings, tmp_path)
 
 
 def test_a_file_that_the_storage_lost_is_named_before_a_trainer_starts(

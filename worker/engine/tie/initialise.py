@@ -9,7 +9,9 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from stillhouse.spec import AnyInput
-from stillhouse.spec.job import TeacherInit
+from stillhouse.spec.student import (
+    TeacherInit,
+)
 from worker.engine.teacher import Teacher
 from worker.engine.tie import selection, target
 
