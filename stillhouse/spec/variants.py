@@ -174,7 +174,8 @@ def _text(model: BaseModel) -> str:
 
 def _require_swept(pointer: str) -> None:
     tokens = pointers.parse(pointer)
-    if tokens[0] not in SWEPT or len(tokens) < 2:
+    # The objective can be swept as a whole: its terms are of different kinds.
+    if tokens[0] not in SWEPT or (len(tokens) < 2 and tokens[0] != "objective"):
         raise _refused(
             pointer,
             f"'{pointer}' can't be swept: point at something below "

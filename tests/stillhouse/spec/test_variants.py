@@ -33,6 +33,15 @@ def trained(spec: JobSpec) -> list[tuple[str, str | None]]:
     return [(run.arm, run.variant) for run in variants.runs(variants.expand(spec))]
 
 
+def test_an_objective_is_swept_as_a_whole() -> None:
+    kinds = [[{"kind": "soft_targets"}], [{"kind": "hard_targets"}, {"kind": "labels"}]]
+    found = [
+        [term.kind for term in one.spec.objective]
+        for one in variants.expand(grid({"/objective": kinds}))
+    ]
+    assert found == [["soft_targets"], ["hard_targets", "labels"]]
+
+
 def test_a_job_without_a_sweep_is_its_only_variant() -> None:
     spec = job(seeds=2)
     (only,) = variants.expand(spec)
@@ -126,7 +135,8 @@ def test_random_draws_are_distinct_the_same_again_and_others_by_another_seed() -
     ("parameters", "field", "words"),
     [
         ({"/dataset": ["x"]}, "/dataset", "can't be swept"),
-        ({"/objective": [[]]}, "/objective", "can't be swept"),
+        ({"/training": [{}]}, "/training", "can't be swept"),
+        ({"/objective": [[]]}, "/objective", "at least 1 item"),
         ({"/seeds/0": [1]}, "/seeds/0", "can't be swept"),
         ({TEMPERATURE: [1, -1]}, TEMPERATURE, "doesn't fit"),
         ({TEMPERATURE: [1, "hot"]}, TEMPERATURE, "doesn't fit"),
