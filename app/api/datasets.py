@@ -87,14 +87,14 @@ def delete(dataset_id: str, state: StateDep, tenant: Tenant) -> Response:
 
 @router.get("/{dataset_id}/preview", operation_id="preview_dataset")
 def preview(dataset_id: str, state: StateDep, tenant: Tenant) -> Response:
-    """A few rows, with their pictures."""
+    """A few rows: pictures, beginnings of texts, cells by column, or values by channel."""
     row = _ready(state, tenant, dataset_id)
     return JSONResponse({"object": "list", "data": row.facts.get("preview", []), "has_more": False})
 
 
 @router.get("/{dataset_id}/splits", operation_id="get_dataset_splits")
 def splits(dataset_id: str, request: Request, state: StateDep, tenant: Tenant) -> Response:
-    """The row numbers of each part."""
+    """The row numbers of each part; a set without labels is all `train`."""
     row = _ready(state, tenant, dataset_id)
     file = row.files["splits.json"]
     tag = f'"{file["sha256"]}"'
@@ -115,7 +115,11 @@ def part(
     state: StateDep,
     tenant: Tenant,
 ) -> Response:
-    """The decoded arrays of a part: x (n, h, w, c), y (n,), rows (n,)."""
+    """The decoded arrays of a part: x (its shape is the modality's), y (n,), rows (n,).
+
+    Images are (n, h, w, c), series (n, length, channels), tables (n, columns); texts are one array
+    of UTF-8 bytes, and `ends` (n,) says where each one ends.
+    """
     row = _ready(state, tenant, dataset_id)
     name = f"{part}.npz"
     if name not in row.files:

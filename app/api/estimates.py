@@ -20,6 +20,7 @@ from stillhouse.spec import (
     JobSpec,
     ObjectiveTerm,
     ResolvedJob,
+    SelfTeacher,
     TrainedTeacher,
     methods,
     variants,
@@ -167,7 +168,10 @@ def _views(spec: ResolvedJob) -> int:
     if not spec.teachers or not any(_asks(term) for term in spec.objective if term.weight > 0):
         return 0
     views, epochs = spec.training.views, int(spec.training.epochs)
-    return epochs if views == "fresh" else min(int(views), epochs)
+    each = epochs if views == "fresh" else min(int(views), epochs)
+    # The first network of a student that teaches itself learns from labels alone.
+    is_alone = isinstance(spec.teachers[0], SelfTeacher)
+    return each * (resolve.stages(spec) - is_alone)
 
 
 def _asks(term: ObjectiveTerm) -> bool:

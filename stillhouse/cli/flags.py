@@ -10,6 +10,8 @@ from typing import Any
 
 import typer
 
+from stillhouse.spec import pointers
+
 Json = dict[str, Any]
 
 
@@ -85,6 +87,16 @@ def place(spec: Json, assignment: str) -> None:
     here[_index(here, last) if isinstance(here, list) else last] = value
 
 
+def teacher(text: str) -> Json:
+    """`tch_…`, or `self` for a student that is taught by the one before it."""
+    return {"self": {}} if text == "self" else {"id": text}
+
+
+def sweep(texts: Sequence[str]) -> Json:
+    """`objective.0.temperature=1,2,4` as a grid; several make every combination."""
+    return {"kind": "grid", "parameters": dict(_values(text) for text in texts)}
+
+
 def present(**fields: Any) -> Json:
     """The fields that were said."""
     return {key: value for key, value in fields.items() if value is not None}
@@ -94,6 +106,17 @@ def _index(items: list[Any], step: str) -> int:
     if not step.isdecimal() or int(step) >= len(items):
         raise typer.BadParameter(f"'{step}' is no index into {len(items)} item(s).")
     return int(step)
+
+
+def _values(text: str) -> tuple[str, list[Any]]:
+    path, value = _pair(text)
+    if isinstance(value, str):  # several, which are no JSON without their brackets
+        try:
+            value = json.loads(f"[{value}]")
+        except json.JSONDecodeError:
+            value = value.split(",")
+    values = value if isinstance(value, list) else [value]
+    return pointers.make(tuple(path.split("."))), values
 
 
 def _pair(text: str) -> tuple[str, Any]:

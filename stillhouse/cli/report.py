@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from typing import Annotated, Any
 
@@ -28,7 +29,7 @@ def report(job: Annotated[str, typer.Argument(help="job_…")], *, as_json: AsJs
     out = terminal.console()
     out.print(table(result))
     out.print(LEGEND, soft_wrap=True)
-    for line in sentences(result):
+    for line in (*variants(found.get("sweep")), *sentences(result)):
         out.print(line, soft_wrap=True)
     if result.get("best"):
         out.print(f"best: {result['best']['student']}, {result['best']['why']}", soft_wrap=True)
@@ -45,14 +46,32 @@ def table(result: Json) -> Table:
     for teacher in result["teachers"]:
         rows.add_row("teacher", "", *_quality(teacher, metric), *_sizes(teacher))
     for arm in result["arms"]:
-        rows.add_row(arm["student"], arm["arm"], *_quality(arm, metric), *_sizes(arm))
+        rows.add_row(arm["student"], _named(arm["arm"], arm), *_quality(arm, metric), *_sizes(arm))
     return rows
 
 
 def sentences(result: Json) -> list[str]:
     """What each comparison says, then the warnings."""
-    said = [f"{one['student']}: {one['sentence']}" for one in result["comparisons"]]
+    said = [f"{_named(one['student'], one)}: {one['sentence']}" for one in result["comparisons"]]
     return said + [f"warning: {one['message']} ({one['code']})" for one in result["warnings"]]
+
+
+def variants(sweep: Json | None) -> list[str]:
+    """What each variant of a sweep was given, and which one validation selects."""
+    return [
+        f"{one['name']}: {_changes(one['changes'])}"
+        + (" (selected by validation)" if one["selected"] else "")
+        for one in (sweep or {}).get("variants", [])
+    ]
+
+
+def _changes(changes: Json) -> str:
+    return ", ".join(f"{pointer} = {json.dumps(value)}" for pointer, value in changes.items())
+
+
+def _named(name: str, one: Json) -> str:
+    """A name, and the variant that it's of."""
+    return f"{name} {one['variant']}" if one.get("variant") else name
 
 
 def _mean(value: Any) -> float | None:

@@ -17,14 +17,22 @@ from stillhouse.cli import flags, terminal, watch
 from stillhouse.cli.terminal import AsJson
 from stillhouse.client import Client
 
+_OTHER_RUNS = 2
+"""One prepares, one reports."""
+
 
 def submit(
     spec: Annotated[
         Path | None, typer.Argument(help="A job as JSON, or - for stdin; flags go on top.")
     ] = None,
     *,
-    teacher: Annotated[str | None, typer.Option(help="tch_…")] = None,
+    teacher: Annotated[
+        list[str] | None, typer.Option(help="tch_…, or self; repeat: their outputs are averaged.")
+    ] = None,
     dataset: Annotated[str | None, typer.Option(help="ds_…")] = None,
+    transfer: Annotated[
+        list[str] | None, typer.Option(help="ds_…, trained on without labels; repeat.")
+    ] = None,
     student: Annotated[
         list[str] | None, typer.Option(help="timm/resnet10t, or small=timm/resnet10t; repeat.")
     ] = None,
@@ -33,6 +41,11 @@ def submit(
     ] = None,
     epochs: Annotated[int | None, typer.Option(help="Default: by the number of rows.")] = None,
     temperature: Annotated[float | None, typer.Option(help="Of the soft targets.")] = None,
+    sweep: Annotated[
+        list[str] | None,
+        typer.Option(help="objective.0.temperature=1,2,4; repeat: every combination."),
+    ] = None,
+    export: Annotated[list[str] | None, typer.Option(help="onnx.")] = None,
     assign: Annotated[
         list[str] | None, typer.Option("--set", help="Any field: training.batch_size=64; repeat.")
     ] = None,
@@ -44,8 +57,11 @@ def submit(
     """Start a job: a teacher's students, and the same without the teacher."""
     body = _read(spec)
     body |= flags.present(name=name, dataset=dataset, seeds=seeds)
-    if teacher is not None:
-        body["teachers"] = [{"id": teacher}]
+    if teacher:
+        body["teachers"] = [flags.teacher(text) for text in teacher]
+    body |= flags.present(transfer=transfer or None, exports=export or None)
+    if sweep:
+        body["sweep"] = flags.sweep(sweep)
     if student:
         body["students"] = [_student(text) for text in student]
     if epochs is not None:
@@ -95,8 +111,15 @@ def plan(spec: Mapping[str, Any], estimate: Mapping[str, Any]) -> str:
         "seed": seeds if isinstance(seeds, int) else len(seeds),
         "student": len(known.get("students", ())),
     }
-    runs = counts["arm"] * counts["seed"] * counts["student"]
     factors = " × ".join(counted(count, noun) for noun, count in counts.items())
+    runs = counts["arm"] * counts["seed"] * counts["student"]
+    if known.get("sweep"):
+        # Variants share what they would train alike: the service knows how many runs are left.
+        variants = estimate.get("variants")
+        factors += f" × {counted(len(variants), 'variant')}" if variants else ", swept"
+        if "runs" not in estimate:
+            return factors
+        runs, factors = estimate["runs"] - _OTHER_RUNS, f"{factors}, some shared"
     return f"{factors} = {counted(runs, 'run')}{_time(estimate.get('seconds'))}"
 
 

@@ -6,25 +6,29 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from torch import nn
+
 from stillhouse.errors import InputRejected
 from stillhouse.spec import (
-    ParameterRatio,
-    RandomInit,
     ResolvedJob,
     StudentSpec,
     TeacherInit,
     TeacherRef,
+    TextInput,
 )
-from worker.engine import course, objective, recipe, stages, tie
+from worker.engine import cautions, course, objective, recipe, stages
 from worker.engine.checkpoint import Past
-from worker.engine.data import feed, mixing
+from worker.engine.data import feed, mixing, tokens
 from worker.engine.data.parts import Part
-from worker.engine.networks import shrink
+from worker.engine.networks import shrink, transformers_family
 from worker.engine.panel import AnyTeacher, Panel
+from worker.engine.stages import Stage
 from worker.engine.trial import Bench
 
 _OF_TRAINING = ("batch_size", "accumulate", "augment", "optimizer", "ema")
 """What of a recipe the making of a run depends on."""
+Warnings = list[dict[str, str]]
+"""[{code, message}]"""
 
 
 @dataclass(slots=True)
@@ -34,9 +38,11 @@ class Fitting:
     teachers: Mapping[str, AnyTeacher]
     """By id."""
     transfer: list[Part]
-    _fits: set[str] = field(default_factory=set)
+    _found: dict[str, Warnings] = field(default_factory=dict)
 
-    def check(self, bench: Bench, spec: ResolvedJob, student: StudentSpec, *, place: int) -> None:
+    def check(
+        self, bench: Bench, spec: ResolvedJob, student: StudentSpec, *, place: int
+    ) -> Warnings:
         """Make what each arm's run of a student begins with, in every stage.
 
         What doesn't fit is refused as by `mixing.check`, `course.of_parts`, `stages.plan` and
@@ -47,10 +53,14 @@ class Fitting:
             spec: The job's, or a variant's.
             student: The student, with its network.
             place: Where it stands among the students.
+
+        Returns:
+            What the user should know of it (see `cautions`).
         """
         key = _key(spec, student)
-        if key in self._fits:
-            return
+        if key in self._found:
+            return self._found[key]
+        found: Warnings = []
         mixing.check(bench.recipe.augment, recipe.fed(student))
         plain = course.of_parts(
             bench.parts,
@@ -68,9 +78,13 @@ class Fitting:
             base = plain.taught_by(asked, terms, student)
             # A third stage is made as the second one is.
             for stage in stages.plan(spec, student, arm=arm, field=f"students.{place}")[:2]:
-                stages.begin(stage, base, files=bench.files, past=Past())
+                state, chosen = stages.begin(stage, base, files=bench.files, past=Past())
+                _check_words(state.network, stage, files=bench.files)
+                if stage.arm != objective.NO_TEACHER:
+                    found += cautions.of_course(chosen, stage.student)
                 bench.pulse(0)
-        self._fits.add(key)
+        self._found[key] = found
+        return found
 
     def resolve(
         self, bench: Bench, spec: ResolvedJob, student: StudentSpec, *, place: int
@@ -148,12 +162,18 @@ def check_expectations(spec: ResolvedJob, accuracies: Mapping[str, float]) -> No
             )
 
 
-def warnings(spec: ResolvedJob) -> list[dict[str, str]]:
-    """What a user should know of a job that fits."""
-    is_pulled = any(isinstance(term, ParameterRatio) and term.weight for term in spec.objective)
-    if is_pulled and any(isinstance(student.init, RandomInit) for student in spec.students):
-        return [{"code": "pull_from_random", "message": tie.PULL_FROM_RANDOM}]
-    return []
+def _check_words(network: nn.Module, stage: Stage, *, files: Mapping[str, str]) -> None:
+    fed = recipe.fed(stage.student)
+    if not isinstance(fed, TextInput):
+        return
+    words, known = tokens.highest(fed, files=files) + 1, transformers_family.vocabulary(network)
+    if words > known:
+        raise InputRejected(
+            "tokenizer_mismatch",
+            f"The tokenizer has {words} words, and the network an embedding of {known}; set "
+            f"vocab_size to {words} or more, or take the tokenizer that belongs to it.",
+            field=f"{stage.field}.network.options.vocab_size",
+        )
 
 
 def _key(spec: ResolvedJob, student: StudentSpec) -> str:

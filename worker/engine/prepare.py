@@ -20,7 +20,7 @@ import torch
 
 from stillhouse.spec import ResolvedJob
 from worker.engine import course, device, fitting, material, objective, panel, recipe, trial
-from worker.engine.fitting import Fitting
+from worker.engine.fitting import Fitting, Warnings
 from worker.engine.recorded import Recorded
 from worker.engine.stop import Say
 from worker.engine.trial import Bench, Pulse
@@ -58,7 +58,7 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
     asked = panel.load(assignment, spec, device=bench.device)
     teachers = {one.id: one for one in asked.teachers} if asked else {}
     fits = Fitting(teachers, course.transfer_parts(assignment["transfer"]))
-    students, networks = _try_students(bench, assignment, fits, variants)
+    students, networks, warnings = _try_students(bench, assignment, fits, variants)
     measured, forwards = _measure_teachers(bench, assignment, fits)
     if assignment["kind"] == "prepare":
         reached = {name: figures["validation"]["accuracy"] for name, figures in measured.items()}
@@ -70,7 +70,7 @@ def make(assignment: Assignment, *, say: Say) -> tuple[dict[str, Any], list[tupl
         "teacher_forwards": forwards,
         "store_hits": 0,
         "precision": device.settle(chosen.precision, device=bench.device),
-        "warnings": _warnings(variants),
+        "warnings": warnings,
         "seconds": time.perf_counter() - began,
     }
     return result, []
@@ -89,10 +89,11 @@ def _try_students(
     assignment: Assignment,
     fits: Fitting,
     variants: list[tuple[str, ResolvedJob]],
-) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
-    """What each student costs, by the first variant; and the networks that `shrink` made."""
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]], Warnings]:
+    """What each student costs, by the first variant; the networks that `shrink` made; warnings."""
     measured: dict[str, Any] = {}
     made: dict[str, dict[str, Any]] = {}
+    found: dict[str, dict[str, str]] = {}
     tried: set[str] = set()
     for name, spec in variants:
         chosen = recipe.of_job(spec)
@@ -104,14 +105,15 @@ def _try_students(
             network = recipe.network(student).model_dump(mode="json")
             if given.shrink is not None:
                 made.setdefault(name, {})[student.name] = network
+            for warning in fits.check(here, spec, student, place=place):
+                found.setdefault(warning["message"], warning)
             key = f"{network} {student.input}"
             if key not in tried:
                 figures = trial.of_student(here, student, field=f"students.{place}")
                 measured.setdefault(student.name, {"network": network} | figures)
                 tried.add(key)
-            fits.check(here, spec, student, place=place)
             bench.pulse(1)
-    return measured, made
+    return measured, made, list(found.values())
 
 
 def _measure_teachers(
@@ -129,12 +131,6 @@ def _measure_teachers(
             forwards += items
         bench.pulse(1)
     return measured, forwards
-
-
-def _warnings(variants: list[tuple[str, ResolvedJob]]) -> list[dict[str, str]]:
-    """Each once, whichever variants have it."""
-    found = [warning for _, spec in variants for warning in fitting.warnings(spec)]
-    return list({warning["code"]: warning for warning in found}.values())
 
 
 def _pulse(say: Say, *, steps: int) -> Pulse:

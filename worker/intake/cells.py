@@ -40,13 +40,11 @@ def are_numbers(array: pa.Array, *, typed: bool) -> bool:
     return not typed and not isinstance(_parsed(array), str)
 
 
-def numbers(array: pa.Array, *, typed: bool) -> Floats | str:
+def numbers(array: pa.Array) -> Floats | str:
     """Values as float64, NaN where missing; or the first one that is no number."""
     if is_numeric(array.type):
         floats = array.cast(pa.float64(), safe=False)  # An integer beyond 2^53 may be rounded.
         return np.asarray(floats.to_numpy(zero_copy_only=False), np.float64)
-    if typed and array.null_count < len(array):
-        return str(array.drop_null()[0].as_py())
     return _parsed(array)
 
 

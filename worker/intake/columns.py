@@ -68,9 +68,7 @@ def take(
         for batch in block.read(names):
             stop = at + len(batch[0])
             for position, column in enumerate(columns):
-                array[at:stop, position] = _stored(
-                    batch[position], column, typed=block.typed, row=at
-                )
+                array[at:stop, position] = _stored(batch[position], column, row=at)
             at = stop
     return Decoded(array), {"modality": "tabular", "columns": _settled(array, columns, train)}
 
@@ -145,11 +143,11 @@ def _numeric(block: Table, names: list[str]) -> set[str]:
     return found
 
 
-def _stored(array: pa.Array, column: _Column, *, typed: bool, row: int) -> Array:
+def _stored(array: pa.Array, column: _Column, *, row: int) -> Array:
     """One column of a batch in float32."""
     if not column.is_number:
         return categories.encode(cells.texts(array), column.codes, name=column.name)
-    numbers = cells.numbers(array, typed=typed)
+    numbers = cells.numbers(array)
     if isinstance(numbers, str):
         raise InputRejected(
             "column_type",

@@ -29,7 +29,7 @@ def test_a_teacher_is_taken_in_and_looked_at(client: TestClient, stage: Stage) -
     made = response.json()
     assert set(made) == NAMED | {
         "status", "error", "job", "network", "input", "classes", "trained_on", "parameters",
-        "macs", "bytes", "sha256", "warnings", "weights", "train",
+        "macs", "bytes", "sha256", "warnings", "weights", "outputs", "train",
     }  # fmt: skip
     assert (made["object"], made["status"], made["trained_on"]) == (
         "teacher", "validating", "unknown",

@@ -82,3 +82,16 @@ def test_channels_without_a_size_are_wrong_usage() -> None:
 def test_a_teachers_past_that_says_nothing_is_wrong_usage(bad: str) -> None:
     with pytest.raises(typer.BadParameter):
         flags.trained_on(bad)
+
+
+def test_a_sweeps_values_are_json_with_or_without_brackets_or_else_texts() -> None:
+    found = flags.sweep(["a.0.b=1", "c=[1, 2]", "d=x,y", "e/f=true,null"])
+    assert found == {
+        "kind": "grid",
+        "parameters": {"/a/0/b": [1], "/c": [1, 2], "/d": ["x", "y"], "/e~1f": [True, None]},
+    }
+
+
+def test_a_student_may_be_its_own_teacher() -> None:
+    assert flags.teacher("self") == {"self": {}}
+    assert flags.teacher("tch_1") == {"id": "tch_1"}

@@ -31,3 +31,25 @@ def test_a_report_is_a_table_with_its_sentences_below(script: Script) -> None:
         "warning: Aligned by index. (classes_by_position)",
         "best: stu_1, highest validation accuracy",
     ]
+
+
+def test_a_sweeps_variants_are_told_apart_and_the_selected_one_is_named(script: Script) -> None:
+    figures = {"accuracy": {"mean": 0.5, "std": None, "values": [0.5]}}
+    arm = {"student": "small", "arm": "distilled", "variant": "v2", "test": figures, "gap": None}
+    result = {
+        "metric": "accuracy", "teachers": [], "arms": [arm], "warnings": [], "best": None,
+        "comparisons": [{"student": "small", "variant": "v2", "sentence": "It gained."}],
+    }  # fmt: skip
+    variants = [
+        {"name": name, "changes": {"/objective/0/temperature": value}, "selected": name == "v2"}
+        for name, value in (("v1", 1), ("v2", 4))
+    ]
+    report = {"object": "report", "result": result, "sweep": {"variants": variants}}
+    script.on(f"/v1/jobs/{JOB}/report", as_json(report))
+    lines = run(script, "report", JOB).stdout.splitlines()
+    assert lines[1].split()[:3] == ["small", "distilled", "v2"]
+    assert lines[3:] == [
+        "v1: /objective/0/temperature = 1",
+        "v2: /objective/0/temperature = 4 (selected by validation)",
+        "small v2: It gained.",
+    ]

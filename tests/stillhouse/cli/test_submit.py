@@ -53,6 +53,35 @@ def test_flags_go_on_top_of_a_spec_from_stdin(script: Script) -> None:
     }
 
 
+def test_several_teachers_a_transfer_set_and_a_sweep_are_flags_too(script: Script) -> None:
+    variants = [{"name": f"v{number}", "changes": {}} for number in (1, 2, 3)]
+    resolved = estimate(None, None)["resolved"] | {"sweep": {"kind": "grid"}}
+    said = estimate(60, 80) | {"resolved": resolved, "variants": variants, "runs": 26}
+    script.on("/v1/jobs/estimate", as_json(said))
+    script.on("/v1/jobs", as_json(job("queued"), 201))
+    words = ["--teacher", "tch_1", "--teacher", "tch_2", "--transfer", "ds_2", "--export", "onnx",
+             "--sweep", "objective.0.temperature=1,2.5,4",
+             "--sweep", "students.0.init.layers=first,even"]  # fmt: skip
+    done = run(script, "submit", "--dataset", "ds_1", *words)
+    assert done.returncode == 0
+    assert done.stderr.splitlines()[-1] == (
+        "2 arms × 3 seeds × 2 students × 3 variants, some shared = 24 runs, about 70 s"
+    )
+    assert sent(script) == {
+        "teachers": [{"id": "tch_1"}, {"id": "tch_2"}],
+        "dataset": "ds_1",
+        "transfer": ["ds_2"],
+        "exports": ["onnx"],
+        "sweep": {
+            "kind": "grid",
+            "parameters": {
+                "/objective/0/temperature": [1, 2.5, 4],
+                "/students/0/init/layers": ["first", "even"],
+            },
+        },
+    }
+
+
 def test_a_dry_run_starts_nothing(script: Script) -> None:
     script.on("/v1/jobs/estimate", as_json(estimate(20, 40)))
     done = run(script, "submit", "--dry-run", "--json")

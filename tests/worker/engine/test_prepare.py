@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.datasets import load_digits
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from tokenizers.pre_tokenizers import Whitespace
 
 from stillhouse.errors import InputRejected
 from tests.worker.conftest import INPUT, MLP, RESNET, TEACHER, Lab
@@ -265,3 +268,44 @@ def test_a_student_that_is_its_teacher_made_smaller_gets_a_network(lab: Lab) -> 
     alone = lab.spec(students=[half], teachers=[{"self": {}}])
     refused = _refusal(lab.assignment("prepare", spec=alone, teachers=[]))
     assert (refused.rejected_code, refused.field) == ("needs_teacher_weights", "students.0.shrink")
+
+
+def _texts(lab: Lab, **changes: Any) -> Assignment:
+    """A job on texts of ten words, whose student knows `words` of them."""
+    sentences = [f"word{row % 10} word{row % 7}".encode() for row in range(60)]
+    arrays: dict[str, Any] = {
+        "x": np.frombuffer(b"".join(sentences), np.uint8),
+        "ends": np.cumsum([len(text) for text in sentences]).astype(np.int64),
+        "y": np.arange(60, dtype=np.int64) % 10,
+        "rows": np.arange(60, dtype=np.int64),
+    }
+    path = lab.folder / "texts.npz"
+    np.savez(path, **arrays)
+    words = Tokenizer(WordLevel({f"word{n}": n for n in range(10)}, unk_token="word0"))
+    words.pre_tokenizer = Whitespace()
+    words.save(str(lab.folder / "tokenizer.json"))
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2}
+    options = sizes | {"intermediate_size": 8, "vocab_size": changes.pop("words", 10)}
+    student = {
+        "name": "s",
+        "network": {"family": "transformers", "name": "bert", "options": options},
+        "input": {"modality": "text", "max_length": 4, "tokenizer": {"tokenizer.json": "a" * 64}},
+    }
+    training = {"augment": [], "views": 1, "deterministic": False} | changes
+    spec = lab.spec(students=[student], teachers=[{"self": {}}], training=training)
+    assignment = lab.assignment("prepare", spec=spec, teachers=[])
+    assignment["dataset"]["parts"] = {"train": str(path), "validation": str(path)}
+    return {**assignment, "files": {"a" * 64: str(lab.folder / "tokenizer.json")}}
+
+
+def test_a_network_that_knows_too_few_words_is_refused(lab: Lab) -> None:
+    assert _make(_texts(lab))["students"]["s"]["step_seconds"] > 0
+    refused = _refusal(_texts(lab, words=9))
+    assert refused.rejected_code == "tokenizer_mismatch"
+    assert refused.field == "students.0.network.options.vocab_size"
+
+
+def test_texts_are_not_cropped(lab: Lab) -> None:
+    refused = _refusal(_texts(lab, augment=[{"kind": "crop"}]))
+    assert refused.rejected_code == "augment_not_for_modality"
+    assert refused.field == "training.augment.0"

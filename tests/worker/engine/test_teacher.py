@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from pathlib import Path
 
 import pytest
@@ -8,7 +9,7 @@ import torch
 
 from stillhouse.errors import InputRejected
 from tests.worker.conftest import CLASSES, CPU, RESNET, Lab
-from worker.engine import teacher
+from worker.engine import features, teacher
 
 INPUTS = torch.rand(4, 1, 8, 8, generator=torch.Generator().manual_seed(0))
 
@@ -69,3 +70,21 @@ def test_counters_that_old_checkpoints_lack_are_not_missed(lab: Lab) -> None:
     again = teacher.load(files, classes=10, device=CPU).network(INPUTS)
     assert torch.equal(again, whole)
     assert len(CLASSES) == again.shape[1]
+
+
+def test_layers_keep_their_names_where_classes_are_put_in_order(lab: Lab) -> None:
+    order = [3, 1, 2, 0, 9, 8, 7, 6, 5, 4]
+    turned = teacher.load(lab.teacher(class_order=order), classes=10, device=CPU)
+    with features.capture(turned.body, ("head",)) as seen:
+        outputs = turned.network(INPUTS)
+    assert torch.equal(outputs, seen["head"][:, order])
+
+
+def test_a_network_in_memory_becomes_a_teacher_that_learns_no_more(lab: Lab) -> None:
+    loaded = teacher.load(lab.teacher(RESNET), classes=10, device=CPU)
+    network = copy.deepcopy(loaded.network).requires_grad_(requires_grad=True).train()
+    made = teacher.of_network(
+        network, spec=loaded.spec, fed=loaded.input, feed=loaded.feed, id="stage"
+    )
+    assert torch.equal(made.network(INPUTS), loaded.network(INPUTS))
+    assert not any(parameter.requires_grad for parameter in made.network.parameters())

@@ -127,6 +127,15 @@ def test_a_kind_and_values_in_the_users_words_stand(
     assert {int(code) for code in first["x"][:, 1]} == {-1, 0, 2}
 
 
+def test_texts_are_read_as_numbers_where_the_user_says_so(
+    intake: Any, jsonl: Callable[..., Path]
+) -> None:
+    rows = [row | {"age": str(at % 5)} for at, row in enumerate(ROWS)]
+    said = {"modality": "tabular", "columns": [{"name": "age", "kind": "number"}]}
+    train = intake.dataset(jsonl(*rows), splits=SPLITS, input=said, **TABLE).part("train")
+    assert np.array_equal(train["x"][:, 0], train["rows"] % 5)
+
+
 def test_the_same_number_is_one_category_however_it_is_stored(
     intake: Any, parquet: Callable[..., Path]
 ) -> None:

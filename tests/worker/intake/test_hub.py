@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -16,9 +15,7 @@ from transformers import AutoTokenizer
 
 from tests import text_folder
 from tests.text_folder import CLASSES, SIZES, TOKENS, WORDS
-from worker import sandbox
 from worker.intake import tokenizers
-from worker.protocol import IntakeAssignment
 
 TEXTS = ["a good film", "bad", "", "a a a", "what a film"]
 Folder = dict[str, Path]
@@ -265,20 +262,3 @@ def test_what_stands_beside_a_tokenizer_is_read_as_strictly(
     folder["special_tokens_map.json"] = folder["config.json"].with_name("special_tokens_map.json")
     folder["special_tokens_map.json"].write_text(text)
     refused(code, lambda: intake.teacher(folder, **SAYS_ITSELF))
-
-
-def test_the_sandbox_leaves_transformers_all_that_it_needs(folder: Folder, tmp_path: Path) -> None:
-    work = tmp_path / "work"
-    work.mkdir()
-    assignment: IntakeAssignment = {
-        "type": "intake",
-        "kind": "teacher",
-        "spec": {"name": "t", "weights": {"files": dict.fromkeys(folder, "0" * 64)}},
-        "sources": {name: str(path) for name, path in folder.items()},
-        "work": str(work),
-        "limits": {},
-    }
-    with sandbox.start(assignment, log=subprocess.DEVNULL) as intake:
-        message = sandbox.finish(intake, timeout_seconds=60)
-    assert message["type"] == "succeeded", message
-    assert message["result"]["class_count"] == 3

@@ -48,6 +48,13 @@ def test_all_formats_of_the_same_texts_give_the_same_dataset(
     assert taken[0].result["input"] == TEXT
 
 
+def test_line_breaks_in_quotes_may_lie_anywhere_in_a_long_csv_file(intake: Any) -> None:
+    texts = [f"{row}" + "\nwords, and more" * 25_000 for row in range(24)]  # over 8 MiB
+    rows = [{"text": text, "label": str(at % 2)} for at, text in enumerate(texts)]
+    taken = intake.dataset(intake.write("t.csv", as_csv(rows, "\n")), **TEXT)
+    assert [text for _, text, _ in stored(taken)] == texts
+
+
 def test_the_column_and_the_length_are_the_users(intake: Any, jsonl: Callable[..., Path]) -> None:
     source = jsonl(*({"body": f"t{row}", "text": "x", "label": row % 2} for row in range(20)))
     said = {"modality": "text", "max_length": 32}

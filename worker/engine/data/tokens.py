@@ -26,19 +26,9 @@ def encoder(
         files: Where the files lie, by SHA-256.
 
     Returns:
-        The function.
-
-    Raises:
-        InputRejected: `tokenizer_missing`.
+        The function; a tokenizer that isn't there is refused as `tokenizer_missing`.
     """
-    listed = (spec.tokenizer or {}).get(FILE)
-    if listed is None or listed not in files:
-        raise InputRejected(
-            "tokenizer_missing",
-            f"A text network needs its tokenizer; send {FILE} with it.",
-            field="input.tokenizer",
-        )
-    tokenizer = Tokenizer.from_file(files[listed])
+    tokenizer = _open(spec, files=files)
     tokenizer.no_padding()
     tokenizer.enable_truncation(spec.max_length)
 
@@ -49,3 +39,19 @@ def encoder(
         return ids
 
     return encode
+
+
+def highest(spec: TextInput, *, files: Mapping[str, str]) -> int:
+    """The largest id that an input's tokenizer may give; refused as in `encoder`."""
+    return max(_open(spec, files=files).get_vocab(with_added_tokens=True).values())
+
+
+def _open(spec: TextInput, *, files: Mapping[str, str]) -> Tokenizer:
+    listed = (spec.tokenizer or {}).get(FILE)
+    if listed is None or listed not in files:
+        raise InputRejected(
+            "tokenizer_missing",
+            f"A text network needs its tokenizer; send {FILE} with it.",
+            field="input.tokenizer",
+        )
+    return Tokenizer.from_file(files[listed])

@@ -18,8 +18,8 @@ def loss(student: Tensor, teacher: Tensor, *, distance: float, angle: float) -> 
     Distances are divided by their mean over the batch, on each side. The means run over all
     batch² pairs and batch³ triples, degenerate ones included, as in the authors' code, for which
     the weights are published. Points that coincide have distance 0 and no angle. With fewer than
-    three items there is nothing to compare: 0. No gradient reaches the teacher. Depends on the
-    batch; memory grows as batch² · features + batch³.
+    three items there is nothing to compare: 0, but for rounding. No gradient reaches the teacher.
+    Depends on the batch; memory grows as batch² · features + batch³.
 
     Args:
         student: Activations (batch, features).
@@ -31,8 +31,6 @@ def loss(student: Tensor, teacher: Tensor, *, distance: float, angle: float) -> 
         A scalar, in float32 at least.
     """
     student, teacher = precision.widen(student), precision.widen(teacher.detach())
-    if len(student) < 3:
-        return (student * 0).sum()
     ours, theirs = _differences(student), _differences(teacher)
     return distance * F.smooth_l1_loss(_distances(ours), _distances(theirs)) + (
         angle * F.smooth_l1_loss(_cosines(ours), _cosines(theirs))

@@ -40,7 +40,7 @@ def _compare(student: Tensor, teacher: Tensor) -> Tensor:
     value, weight, total = F.mse_loss(student, teacher), 1.0, 1.0
     for level in _LEVELS:
         if level < student.shape[2]:
-            weight, size = weight / 2, (level, min(level, student.shape[3]))
+            weight, size = weight / 2, (level, level)
             ours, theirs = pooling.shrink(student, size), pooling.shrink(teacher, size)
             value, total = value + weight * F.mse_loss(ours, theirs), total + weight
     return value / total

@@ -135,6 +135,15 @@ def of_transfer(assignment: Assignment) -> str:
     )
 
 
+def of_leak(count: int) -> Warnings:
+    """Say so when transfer sets hold test rows; `count` of them."""
+    if not count:
+        return []
+    rows = "1 test row is" if count == 1 else f"{count} test rows are"
+    message = f"{rows} in the transfer sets, too: the distilled students have seen them."
+    return [{"code": "test_rows_in_transfer", "message": message}]
+
+
 def opened(assignment: Assignment) -> int:
     """How many jobs read the test part before this report."""
     return int(assignment["context"].get("test_opened") or 0)
@@ -150,6 +159,9 @@ def opened_before(count: int) -> str:
         "the more its figures flatter."
     )
 
+
+LEAKED = "The transfer sets hold test rows, which the distilled students have seen."
+"""What makes every verdict provisional then."""
 
 _IF_UNSEEN = "The verdict holds only if the teacher has not seen the test part."
 _NOT_COMPARED = {

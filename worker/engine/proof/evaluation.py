@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -85,10 +85,20 @@ def copies(part: Part) -> npt.NDArray[np.int64] | None:
     """(rows,), the first row with the same item; None when all differ."""
     first: dict[bytes, int] = {}
     clusters = np.empty(len(part), dtype=np.int64)
-    for row in range(len(part)):
-        digest = hashlib.blake2b(part.bytes_of(row), digest_size=16).digest()
+    for row, digest in enumerate(_digests(part)):
         clusters[row] = first.setdefault(digest, row)
     return clusters if len(first) < len(part) else None
+
+
+def count_shared(part: Part, others: Iterable[Part]) -> int:
+    """How many rows of a part have an item that other parts have, too."""
+    theirs = {digest for other in others for digest in _digests(other)}
+    return sum(digest in theirs for digest in _digests(part)) if theirs else 0
+
+
+def _digests(part: Part) -> Iterator[bytes]:
+    for row in range(len(part)):
+        yield hashlib.blake2b(part.bytes_of(row), digest_size=16).digest()
 
 
 def _logits(

@@ -28,6 +28,7 @@ import timm
 import torch
 
 from stillhouse.errors import RunFailed
+from worker.engine import course
 from worker.engine.data import parts
 from worker.engine.proof import (
     arms,
@@ -120,15 +121,17 @@ def _result(
     standing = caveats.of_teachers(
         assignment["teachers"], dataset=bench.dataset, names=naming.of_teachers(assignment)
     )
+    leaked = _leaked(assignment, bench)
     conditions = filter(None, (standing.condition, caveats.of_transfer(assignment)))
     comparisons = arms.compare(
         sweep.pairs(joined, bench.specs),
         clusters=clusters,
-        doubts=standing.doubts,
+        doubts=(*standing.doubts, *([caveats.LEAKED] if leaked else [])),
         condition=" ".join(conditions),
     )
     copies = 0 if clusters is None else len(clusters) - len(np.unique(clusters))
     found = caveats.of_result(assignment, joined, comparisons, copies=copies)
+    found += caveats.of_leak(leaked)
     found += caveats.of_ranking(trained, select=bench.spec.select)
     rivals = [student for student in trained if student.arm == bench.spec.arms[0]]
     return {
@@ -139,6 +142,15 @@ def _result(
         "best": ranking.best(rivals, select=bench.spec.select),
         "warnings": [*standing.warnings, *found],
     }
+
+
+def _leaked(assignment: Assignment, bench: Bench) -> int:
+    """Test rows whose items the transfer sets have, too: students have seen them."""
+    if "test" not in bench.parts:
+        return 0
+    return evaluation.count_shared(
+        bench.parts["test"], course.transfer_parts(assignment["transfer"])
+    )
 
 
 def _join(specs: Specs, trained: list[Trained], missing: list[dict[str, Any]]) -> list[Arm]:

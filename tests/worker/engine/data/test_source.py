@@ -24,3 +24,18 @@ def test_a_part_held_on_the_device_gives_the_same_batches(lab: Lab) -> None:
     index = torch.tensor([4, 2])
     assert torch.equal(held.take(index), mapped.take(index))
     assert torch.equal(held.span(1, 5), mapped.span(1, 5))
+
+
+def test_joined_sources_are_read_as_one(lab: Lab) -> None:
+    found = [parts.open_part(lab.part(f"p{n}", rows=(n, n + 9))) for n in (0, 40)]
+    mapped = [source.place(part, device=CPU) for part in found]
+    held = [
+        source.Source(part, part.x, CPU, resident=torch.from_numpy(part.x.copy())) for part in found
+    ]
+    everything = torch.cat([torch.from_numpy(part.x.copy()) for part in found])
+    index = torch.tensor([17, 0, 8, 9, 17])
+    for joined in (source.join(mapped), source.join(held)):
+        assert len(joined) == 18
+        assert torch.equal(joined.take(index), everything[index])
+        assert torch.equal(joined.span(5, 14), everything[5:14])
+    assert source.join(mapped[:1]) is mapped[0]

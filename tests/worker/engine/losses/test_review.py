@@ -1,7 +1,6 @@
 from __future__ import annotations
 
 import pytest
-import torch
 import torch.nn.functional as F
 
 from tests.worker.engine.losses.cases import draw
@@ -24,16 +23,21 @@ def test_coarser_levels_count_half_of_the_one_before() -> None:
     assert review.loss([student], [teacher]).item() == pytest.approx(float(by_hand))
 
 
-def test_levels_as_large_as_the_map_are_left_out_and_stages_added() -> None:
-    small = torch.tensor([[[[1.0]]]]), torch.tensor([[[[3.0]]]])
-    large = draw((1, 1, 4, 4), 0), draw((1, 1, 4, 4), 1)
-    alone = review.loss([large[0]], [large[1]]).item()
-    assert review.loss([small[0]], [small[1]]).item() == pytest.approx(4)
-    both = review.loss([small[0], large[0]], [small[1], large[1]]).item()
-    assert both == pytest.approx(4 + alone)
+def test_a_level_as_large_as_the_map_is_left_out() -> None:
+    student, teacher = draw((1, 1, 2, 2), 0), draw((1, 1, 2, 2), 1)
+    difference = student - teacher
+    by_hand = (difference.square().mean() + difference.mean().square() / 2) / 1.5
+    assert review.loss([student], [teacher]).item() == pytest.approx(by_hand.item())
 
 
-def test_a_map_that_is_narrower_than_high_is_pooled_to_what_it_has() -> None:
+def test_stages_are_added_up() -> None:
+    pairs = [(draw((1, 1, size, size), 0), draw((1, 1, size, size), 1)) for size in (1, 4)]
+    each = [review.loss([student], [teacher]).item() for student, teacher in pairs]
+    both = review.loss([pair[0] for pair in pairs], [pair[1] for pair in pairs]).item()
+    assert both == pytest.approx(sum(each))
+
+
+def test_a_map_may_be_narrower_than_a_level() -> None:
     teacher = draw((1, 2, 5, 2), 0)
     assert review.loss([teacher + 3], [teacher]).item() == pytest.approx(9)
 

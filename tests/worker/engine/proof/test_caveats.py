@@ -123,3 +123,28 @@ def test_figures_that_differ_are_written_so_that_it_shows() -> None:
 def test_a_control_is_not_ahead_when_it_is_equal_or_alone(arms: tuple[str, ...]) -> None:
     students = [_trained(arm, accuracy=0.9) for arm in arms]
     assert caveats.of_ranking(students, select="validation_accuracy") == []
+
+
+@pytest.mark.parametrize(("rows", "said"), [(0, None), (1, "1 row of"), (1200, "1,200 rows of")])
+def test_a_verdict_names_the_rows_that_transfer_sets_added(rows: int, said: str | None) -> None:
+    assignment: Any = {
+        "job_kind": "train", "teachers": [], "students": [], "context": {"transfer_rows": rows},
+    }  # fmt: skip
+    found = caveats.of_result(assignment, [], [], copies=0)
+    sentence = caveats.of_transfer(assignment)
+    assert [warning["message"] for warning in found] == ([sentence] if said else [])
+    assert (said or "") in sentence
+
+
+def test_a_job_that_distils_and_is_not_compared_says_so_with_or_without_a_teacher() -> None:
+    for kind, codes in (("distill", ["not_compared"]), ("train", [])):
+        assignment: Any = {"job_kind": kind, "teachers": [], "students": [], "context": {}}
+        found = caveats.of_result(assignment, [], [], copies=0)
+        assert [warning["code"] for warning in found] == codes
+
+
+def test_test_rows_in_a_transfer_set_are_told() -> None:
+    assert caveats.of_leak(0) == []
+    (warning,) = caveats.of_leak(2)
+    assert warning["code"] == "test_rows_in_transfer"
+    assert warning["message"].startswith("2 test rows are")

@@ -98,3 +98,14 @@ def test_predictions_are_plain_numpy_arrays_and_the_same_bytes_each_time(tmp_pat
         assert stored["rows"].tolist() == [1000, 1001, 1002, 1003, 1004]
         assert stored["labels"].tolist() == [0, 1, 2, 3, 0]
         np.testing.assert_array_equal(stored["logits"], logits.numpy())
+
+
+def test_rows_that_stand_in_other_parts_too_are_counted(tmp_path: Path) -> None:
+    test = _part(tmp_path / "test.npz", right=3, wrong=2)
+    same = _part(tmp_path / "same.npz", right=3, wrong=0)
+    apart = tmp_path / "apart.npz"
+    np.savez(apart, x=np.ones((4, 2, 2, 1), np.uint8), y=np.zeros(4, np.int64), rows=np.arange(4))
+    other = parts.open_part(apart)
+    assert evaluation.count_shared(test, []) == 0
+    assert evaluation.count_shared(test, [other]) == 0
+    assert evaluation.count_shared(test, [other, same]) == 3

@@ -493,3 +493,20 @@ def _assignment_of_one(folder: Path, student: TrainedStudent) -> Assignment:
         "device": "cpu",
         "threads": 1,
     }
+
+
+def test_test_rows_among_the_extra_ones_make_every_verdict_provisional(tmp_path: Path) -> None:
+    arms = ("distilled", "no_teacher")
+    assignment = _assignment_of_one(tmp_path, _student(tmp_path, "plain", arms[0], 0))
+    assignment["students"].append(_student(tmp_path, "plain", arms[1], 0))
+    assignment["job_kind"] = "distill"
+    assignment["spec"] |= {"teachers": [{"self": {}}], "transfer": ["ds_" + "e" * 26]}
+    test = assignment["dataset"]["parts"]["test"]
+    assignment["transfer"] = [assignment["dataset"] | {"parts": {"train": test}}]
+    assignment["context"]["transfer_rows"] = 120
+    found = Reported(assignment)
+    (comparison,) = found.result["comparisons"]
+    assert "The transfer sets hold test rows" in comparison["sentence"]
+    assert "of 120 rows of transfer sets" in comparison["sentence"]
+    codes = {warning["code"] for warning in found.result["warnings"]}
+    assert {"test_rows_in_transfer", "transfer_rows"} <= codes

@@ -54,19 +54,21 @@ def begin(
     teacher: dict[str, Any] = RESNET,
     seed: int = 0,
     training: dict[str, Any] | None = None,
+    spec: dict[str, Any] | None = None,
     **changes: Any,
 ) -> Lesson:
-    """A lesson whose first teacher is freshly drawn; `changes` go into the assignment."""
+    """A lesson whose teacher is freshly drawn; `changes` go into the assignment."""
     students = [{"name": "small", "network": network, "input": INPUT}]
     given = lab.spec(
         objective=list(objective),
         students=students,
         training={"augment": [], "views": 1} | (training or {}),
+        **(spec or {}),
     )
-    spec = ResolvedJob.model_validate(given)
+    resolved = ResolvedJob.model_validate(given)
     assignment = lab.assignment(**{"teachers": [lab.teacher(teacher)]} | changes)
-    student = spec.students[0]
-    course = courses.of_run(assignment, spec, student, seed=seed)
+    student = resolved.students[0]
+    course = courses.of_run(assignment, resolved, student, seed=seed)
     built = trial.build(student, seed=seed, classes=10, device=CPU, field="students.0")
     objective_ = course.objective(built, student)
     if course.teacher is not None:
