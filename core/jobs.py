@@ -30,8 +30,8 @@ from stillhouse.errors import (
     Refused,
     StillhouseError,
 )
-from stillhouse.spec import JobSpec, ResolvedJob, variants
-from stillhouse.spec.variants import TrainRun
+from stillhouse.spec import JobSpec, ResolvedJob, planned, variants
+from stillhouse.spec.planned import TrainRun
 
 TERMINAL = ("succeeded", "failed", "cancelled")
 STATUSES = ("queued", "preparing", "running", "paused", "cancelling", *TERMINAL)
@@ -184,13 +184,13 @@ def must_stop(session: Session, job_id: str) -> str | None:
     return None
 
 
-def settle(job: Job, spec: JobSpec, planned: list[TrainRun], found: Inputs) -> None:
+def settle(job: Job, spec: JobSpec, to_train: list[TrainRun], found: Inputs) -> None:
     """Write what a spec comes to, once its inputs are ready.
 
     Raises what `plan.settle` does.
     """
     job.resolved, job.variants = plan.settle(spec, found)
-    job.steps = plan.steps(job, planned, found)
+    job.steps = plan.steps(job, to_train, found)
 
 
 def _go_on(session: Session, job: Job) -> None:
@@ -207,7 +207,7 @@ def _go_on(session: Session, job: Job) -> None:
     spec_type = JobSpec if job.kind == "distill" else ResolvedJob
     try:
         spec = spec_type.model_validate(job.spec)
-        settle(job, spec, variants.runs(variants.expand(spec)), found)
+        settle(job, spec, planned.runs(variants.expand(spec)), found)
     except (Refused, InputRejected) as error:
         fail(session, job, error_of(error))
         return

@@ -12,6 +12,7 @@ from core import resolve
 from core.inputs import Inputs
 from core.tables import Job
 from stillhouse.spec import JobSpec, ResolvedJob, pointers, variants
+from stillhouse.spec.planned import TrainRun
 
 Spec = dict[str, Any]
 """A `ResolvedJob` as JSON."""
@@ -89,7 +90,7 @@ def prepare(job: Job, found: dict[str, Any], *, device: str) -> None:
         job.variants = _kept(base, after)
 
 
-def steps(job: Job, runs: list[variants.TrainRun], inputs: Inputs) -> int:
+def steps(job: Job, runs: list[TrainRun], inputs: Inputs) -> int:
     """Optimizer steps of all training runs of a settled job, at most."""
     found = expanded(job.resolved or {}, job.variants)
     specs = {one.name: ResolvedJob.model_validate(one.spec) for one in found}

@@ -13,8 +13,8 @@ from core import files, fit, given, ids, inputs, jobs, line, trained
 from core.inputs import Inputs
 from core.tables import Event, Job, JobInput, JobLabel, Run, Teacher
 from stillhouse.errors import SpecInvalid
-from stillhouse.spec import JobSpec, variants
-from stillhouse.spec.variants import TrainRun
+from stillhouse.spec import JobSpec, planned, variants
+from stillhouse.spec.planned import TrainRun
 
 Rows = list[dict[str, Any]]
 Table = type[Run | JobLabel | JobInput | Event]
@@ -97,7 +97,7 @@ class Writing:
         for variant in expanded:
             fit.require(variant.spec, found)
             named |= given.require(self.session, submission.tenant, variant.spec, found)
-        runs = variants.runs(expanded)
+        runs = planned.runs(expanded)
         job = _job(submission, found)
         if found.are_ready:
             jobs.settle(job, spec, runs, found)

@@ -30,6 +30,8 @@ class Hub:
     asked: list[str] = field(default_factory=list)
     """Method and path of each request."""
     authorizations: set[str | None] = field(default_factory=set)
+    agents: set[str] = field(default_factory=set)
+    """What clients said of themselves."""
     url: str = ""
 
 
@@ -57,6 +59,7 @@ class _Handler(BaseHTTPRequestHandler):
         form = parse_qs(self.rfile.read(int(self.headers.get("Content-Length") or 0)).decode())
         path = unquote(urlsplit(self.path).path).strip("/")
         self.hub.asked.append(f"{self.command} /{path}")
+        self.hub.agents.add(self.headers.get("User-Agent") or "")
         self.hub.authorizations.add(self.headers.get("Authorization"))
         if self.hub.is_down:
             self._send(503, b"")
@@ -94,7 +97,9 @@ class _Handler(BaseHTTPRequestHandler):
             self._send(404, b"", told | {"X-Error-Code": "EntryNotFound"})
             return
         content = files[file]
-        self._send(200, content, told | {"ETag": f'"{_sha1(content)}"'})
+        # As the Hub does: whoever knows Xet would fetch from elsewhere.
+        told |= {"ETag": f'"{_sha1(content)}"', "X-Xet-Hash": "f" * 64}
+        self._send(200, content, told)
 
     def _files(self, name: str, revision: str) -> dict[str, bytes] | None:
         """A repository's files; None if it was answered why there are none."""

@@ -34,6 +34,7 @@ LONG = {
     "worker/engine/networks/published.csv": "a row a network",
     "tests/app/api/test_jobs.py": "one resource",
     "tests/core/test_submissions.py": "one transaction, and every way to be refused by it",
+    "tests/worker/engine/test_prepare.py": "one run, and all that it refuses",
     "tests/worker/engine/test_train.py": "one loop, from all sides",
     "tests/worker/engine/tie/test_identities.py": "one method and all that it must equal",
     "tests/worker/engine/proof/test_report.py": "one report, looked at from all sides",

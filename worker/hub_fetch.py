@@ -7,7 +7,6 @@ a commit once; all files are of that commit.
 from __future__ import annotations
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
@@ -24,11 +23,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_SWITCHES = (
-    "HF_HUB_DISABLE_TELEMETRY",
-    "HF_HUB_DISABLE_XET",
-    "HF_HUB_DISABLE_PROGRESS_BARS",
-)
 UNAVAILABLE = "hub_unavailable"
 _SCHEME = "hf://"
 _NEEDED = frozenset({
@@ -115,13 +109,16 @@ def _fetch(named: HubRef, folder: Path, settings: Settings) -> tuple[str, dict[s
 
 
 def _client(settings: Settings) -> HfApi:
-    # Read when the library is imported. Its telemetry asks huggingface.co whatever the endpoint
-    # is, and Xet's transfers go to addresses that the endpoint names.
-    os.environ |= dict.fromkeys(_SWITCHES, "1")
-    import huggingface_hub  # noqa: PLC0415  # only where something is fetched
+    # Whatever the endpoint is, its telemetry asks huggingface.co; and Xet's transfers go to
+    # addresses that the endpoint names. Its progress bars would write into our log.
+    from huggingface_hub import HfApi, constants  # noqa: PLC0415  # only where it's needed
+    from huggingface_hub.utils.tqdm import disable_progress_bars  # noqa: PLC0415
 
+    constants.HF_HUB_DISABLE_TELEMETRY = True
+    constants.HF_HUB_DISABLE_XET = True
+    disable_progress_bars()
     file = settings.hub_token_file
-    return huggingface_hub.HfApi(
+    return HfApi(
         endpoint=settings.hub_endpoint.rstrip("/"),
         # False: no token that happens to lie in this process's home is sent.
         token=False if file is None else file.read_text("utf-8").strip(),

@@ -23,9 +23,10 @@ from stillhouse.spec import (
     SelfTeacher,
     TrainedTeacher,
     methods,
+    planned,
     variants,
 )
-from stillhouse.spec.variants import TrainRun
+from stillhouse.spec.planned import TrainRun
 
 router = APIRouter(prefix="/v1/jobs", tags=["jobs"])
 
@@ -40,9 +41,9 @@ async def estimate(spec: JobSpec, state: StateDep, tenant: Tenant, wait: Wait) -
     A worker that is busy is waited for, 30 s or what `Prefer: wait` says.
     """
     inputs, expanded = await run_in_threadpool(_check, state, tenant, spec)
-    planned = variants.runs(expanded)
+    to_train = planned.runs(expanded)
     if not inputs.are_ready or any(isinstance(one, TrainedTeacher) for one in spec.teachers):
-        return JSONResponse(_unmeasured(spec, planned))
+        return JSONResponse(_unmeasured(spec, to_train))
     resolved, kept = await run_in_threadpool(plan.settle, spec, inputs)
     run_id = await run_in_threadpool(_ask, state, tenant, resolved, kept)
     state.doorbell.ring()
@@ -51,7 +52,7 @@ async def estimate(spec: JobSpec, state: StateDep, tenant: Tenant, wait: Wait) -
     finally:
         await run_in_threadpool(_remove, state, run_id)
     found = plan.expanded(resolved, kept)
-    return JSONResponse(_estimate(resolved, found, planned, inputs, measured))
+    return JSONResponse(_estimate(resolved, found, to_train, inputs, measured))
 
 
 def _check(state: State, tenant: str, spec: JobSpec) -> tuple[Inputs, Sequence[variants.Variant]]:
@@ -94,13 +95,13 @@ def _remove(state: State, run_id: str) -> None:
             session.delete(run)
 
 
-def _unmeasured(spec: JobSpec, planned: list[TrainRun]) -> dict[str, Any]:
+def _unmeasured(spec: JobSpec, to_train: list[TrainRun]) -> dict[str, Any]:
     message = "Some inputs are still to be checked or trained; ask again when all are ready."
     return {
         "object": "estimate",
         "resolved": None,
         "variants": None,
-        "runs": len(planned) + 2,
+        "runs": len(to_train) + 2,
         "seconds": {"low": None, "high": None},
         "memory_bytes": None,
         "storage_bytes": None,
@@ -114,7 +115,7 @@ def _unmeasured(spec: JobSpec, planned: list[TrainRun]) -> dict[str, Any]:
 def _estimate(
     resolved: dict[str, Any],
     found: list[plan.Resolved],
-    planned: list[TrainRun],
+    to_train: list[TrainRun],
     inputs: Inputs,
     measured: dict[str, Any],
 ) -> dict[str, Any]:
@@ -123,7 +124,7 @@ def _estimate(
     shared = specs[found[0].name]
     facts = measured["students"]
     training, forwards = 0.0, 0
-    for run in planned:
+    for run in to_train:
         spec = specs.get(run.variant, shared)
         step_seconds = facts[run.student]["step_seconds"] or 0.0
         training += step_seconds * resolve.steps(spec, inputs.train_rows, arm=run.arm)
@@ -140,13 +141,13 @@ def _estimate(
         "variants": None
         if resolved["sweep"] is None
         else [{"name": one.name, "changes": one.changes} for one in found],
-        "runs": len(planned) + 2,
+        "runs": len(to_train) + 2,
         "seconds": {"low": round(seconds * 0.8, 1), "high": round(seconds * 1.6 + 10, 1)},
         # Weights, gradients, two moments and the best epoch's copy; then teachers and data.
         "memory_bytes": max(sizes.values()) * 5
         + sum(teacher.bytes or 0 for teacher in inputs.teachers)
         + sum(int(one.facts.get("bytes") or 0) for one in (inputs.dataset, *inputs.transfer)),
-        "storage_bytes": sum(sizes[run.student] + outputs for run in planned),
+        "storage_bytes": sum(sizes[run.student] + outputs for run in to_train),
         "teacher_forwards": forwards,
         "store_hits": 0,
         "students": [{"name": student.name, **facts[student.name]} for student in shared.students],

@@ -59,6 +59,16 @@ def test_of_a_model_only_what_intake_reads_is_fetched(
     assert all(f"/resolve/{COMMIT}/" in asked for asked in downloads)
 
 
+def test_the_client_tells_no_more_of_itself_than_its_name(
+    hub: Hub, settings: Settings, tmp_path: Path
+) -> None:
+    fetch("hf://org/name", tmp_path, settings)
+    [agent] = hub.agents
+    assert agent.startswith("stillhouse/")
+    assert "torch" not in agent
+    assert not any("xet" in asked for asked in hub.asked)
+
+
 def test_a_revision_is_pinned_to_its_commit(settings: Settings, tmp_path: Path) -> None:
     brought = fetch("hf://org/name@main", tmp_path, settings)
     assert brought.pinned == {"hf://org/name@main": f"hf://org/name@{COMMIT}"}

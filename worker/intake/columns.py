@@ -86,6 +86,8 @@ def _planned(blocks: Sequence[Table], wanted: TableInput | None) -> list[_Column
             )
     _check_names(names)
     said = _said(wanted, names)
+    if len(said) == len(names):  # Another dataset's input, perhaps: its order holds, too.
+        names = tuple(said)
     guessed = [name for name in names if name not in said]
     numeric = set(guessed)
     for block in blocks:
@@ -99,7 +101,10 @@ def _said(wanted: TableInput | None, names: Sequence[str]) -> dict[str, dict[str
     if wanted is None:
         return {}
     dumped = [column.model_dump(mode="json", exclude_unset=True) for column in wanted.columns]
-    said = {of_one["name"]: of_one for of_one in dumped}
+    said = {
+        of_one["name"]: {key: value for key, value in of_one.items() if value != []}
+        for of_one in dumped
+    }
     unknown = next((name for name in said if name not in names), None)
     if unknown is not None or len(said) < len(dumped):
         raise InputRejected(
@@ -180,14 +185,15 @@ def _settled(array: Array, columns: list[_Column], train: Indices) -> list[dict[
     values = categories.found_in(chunks(), codes)
     settled = []
     for at, column in enumerate(columns):
-        if not values[at] if at in values else np.isnan(mean[at]):
+        is_empty = not values[at] if at in values else np.isnan(mean[at])
+        if is_empty and column.said.keys().isdisjoint({"mean", "values"}):
             raise _empty(column.name)
         found: dict[str, Any] = {"name": column.name, "kind": "category"}
         if column.is_number:
             found |= {"kind": "number", "mean": float(mean[at]), "std": float(std[at])}
         else:
             found["values"] = values[at]
-        settled.append(found | {key: value for key, value in column.said.items() if value != []})
+        settled.append(found | column.said)
     if sum(len(of_one["values"]) for of_one in settled if "values" in of_one) > _ALL_VALUES:
         raise categories.too_many(f"All columns together have more than {_ALL_VALUES} values")
     categories.renumber(array, codes, {at: settled[at]["values"] for at in codes})

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -105,8 +106,9 @@ def choose(spec: DatasetSpec, present: Sequence[str]) -> Chosen:
         ("splits.column", spec.splits.column),
     ]
     inputs = _inputs(spec, [name for name in present if name not in others])
+    occurrences = Counter(present)
     for field, name in [*named, *(("columns.input", name) for name in inputs)]:
-        if name is not None and list(present).count(name) != 1:
+        if name is not None and occurrences[name] != 1:
             raise InputRejected(
                 "column_missing",
                 f"There is no single column '{plain(name)}'; name one of "

@@ -75,6 +75,8 @@ def test_standardizing_two_classes_is_refused() -> None:
         objective.check(terms, classes=2)
     assert refused.value.rejected_code == "needs_three_classes"
     assert refused.value.field == "objective.1.standardize"
+    idle = terms[1].model_copy(update={"weight": 0.0})
+    objective.check((LABELS, idle), classes=2, batch_size=1)
 
 
 def test_batches_that_are_all_too_small_are_refused() -> None:

@@ -127,6 +127,18 @@ def test_a_kind_and_values_in_the_users_words_stand(
     assert {int(code) for code in first["x"][:, 1]} == {-1, 0, 2}
 
 
+def test_another_datasets_input_makes_the_cells_mean_the_same(
+    intake: Any, jsonl: Callable[..., Path]
+) -> None:
+    given = intake.dataset(jsonl(*ROWS), splits=SPLITS, **TABLE).result["input"]
+    more = [{"colour": ["red", "amber"][row % 2], "age": None} for row in range(6)]
+    taken = intake.dataset(jsonl(*more), input=given, columns={"label": None}, **TABLE)
+    assert taken.result["input"] == given
+    cells = taken.part("train")["x"]
+    assert np.isnan(cells[:, 0]).all()
+    assert cells[:, 1].tolist() == [2, -1] * 3
+
+
 def test_texts_are_read_as_numbers_where_the_user_says_so(
     intake: Any, jsonl: Callable[..., Path]
 ) -> None:

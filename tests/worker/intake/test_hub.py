@@ -232,7 +232,7 @@ HOSTILE_TOKENIZERS = {
     "no words": json.dumps({
         "version": "1.0", "truncation": None, "padding": None, "added_tokens": [],
         "normalizer": None, "pre_tokenizer": None, "post_processor": None, "decoder": None,
-        "model": {"type": "WordLevel", "vocab": {}, "unk_token": "[UNK]"},
+        "model": {"type": "BPE", "vocab": {}, "merges": []},
     }).encode(),
 }  # fmt: skip
 
@@ -250,7 +250,8 @@ def test_an_enormous_tokenizer_is_refused_unread(
 ) -> None:
     with folder["tokenizer.json"].open("ab") as file:
         file.truncate(tokenizers.MAX_BYTES + 1)
-    refused("tokenizer_invalid", lambda: intake.teacher(folder, **SAYS_ITSELF))
+    found = refused("tokenizer_invalid", lambda: intake.teacher(folder, **SAYS_ITSELF))
+    assert "larger" in found.detail
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from stillhouse.spec import MINIMISED, ResolvedJob
-from stillhouse.spec.variants import essence_of
+from stillhouse.spec.planned import essence_of
 from worker.engine.proof.arms import DISTILLED, Arm, spread
 from worker.engine.proof.ranking import metric_of
 from worker.protocol import Assignment, TrainedStudent

@@ -5,7 +5,7 @@ from typing import Any, cast
 import numpy as np
 import pytest
 
-from stillhouse.spec import JobSpec, ResolvedJob, variants
+from stillhouse.spec import JobSpec, ResolvedJob, planned, variants
 from worker.engine import objective
 from worker.engine.proof import arms, sweep
 from worker.engine.proof.arms import Arm, Trained
@@ -173,6 +173,6 @@ def test_a_run_without_the_teacher_depends_on_what_it_is_trained_to_do(terms: li
     alone = objective.for_arm(spec.objective, "no_teacher")
     trained = spec.model_copy(update={"objective": alone})
     student = spec.students[0]
-    assert variants.essence_of(spec, student, "no_teacher") == variants.essence_of(
+    assert planned.essence_of(spec, student, "no_teacher") == planned.essence_of(
         trained, student, "no_teacher"
     )
