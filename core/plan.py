@@ -52,7 +52,9 @@ def settle(spec: JobSpec, inputs: Inputs) -> tuple[Spec, list[Spec] | None]:
 def expanded(resolved: Spec, kept: list[Spec] | None) -> list[Resolved]:
     """The variants of what `settle` found, whole."""
     if kept is None:
-        return [Resolved(None, {}, resolved)]
+        # A version before this one may have written it: what it didn't know is at its default.
+        whole = ResolvedJob.model_validate(resolved).model_dump(mode="json")
+        return [Resolved(None, {}, whole)]
     base = resolved | {"sweep": None}
     return [
         Resolved(each["name"], each["changes"], pointers.patched(base, each["settled"]))
@@ -64,7 +66,7 @@ def spec_of(job: Job, variant: str | None) -> Spec:
     """The resolved spec of a run; what all variants share is the first one's."""
     resolved = job.resolved or {}
     if not job.variants:
-        return resolved
+        return expanded(resolved, None)[0].spec
     kept = next((each for each in job.variants if each["name"] == variant), job.variants[0])
     return expanded(resolved, [kept])[0].spec
 

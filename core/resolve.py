@@ -9,7 +9,7 @@
     < 100,000        30         128
     more             20         256
 
-    optimizer   AdamW, lr 2e-3, weight decay 0.05 (named without a rate: SGD 0.05, Muon 0.02)
+    optimizer   AdamW, lr 2e-3, weight decay 0.05 (named without a rate: SGD 0.05, Muon 0.01)
     schedule    cosine to 0, linear warm-up over 5 % of the epochs
     augment     none: nobody but the user knows which flips keep a label
     views       1 without augmentation, else "fresh"
@@ -39,7 +39,7 @@ from stillhouse.spec import (
 )
 
 _BY_ROWS = ((500, 100, 32), (2_000, 40, 64), (10_000, 30, 128), (100_000, 30, 128))
-_DEFAULT_LR = {"sgd": 0.05, "adamw": 2e-3, "muon": 0.02}
+_DEFAULT_LR = {"sgd": 0.05, "adamw": 2e-3, "muon": 0.01}
 
 
 def job(spec: JobSpec, inputs: Inputs) -> ResolvedJob:

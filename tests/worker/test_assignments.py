@@ -15,6 +15,7 @@ from core.leases import Lease
 from core.settings import Settings
 from core.storage import open_storage
 from core.submissions import Submission
+from core.tables import Job
 from stillhouse.spec import JobSpec
 from tests import stage as stage_module
 from tests.stage import Stage
@@ -123,3 +124,18 @@ def test_an_estimate_is_told_every_variant(stage: Stage, settings: Settings) -> 
     made = told(stage, stage.take(), settings)
     assert temperatures(made) == [1, 4]
     assert made["spec"] == made["variants"][0]["spec"]
+
+
+def test_a_job_that_an_older_version_resolved_goes_on(stage: Stage, settings: Settings) -> None:
+    job = stage.job()
+    with stage.database.write() as session:
+        row = session.get_one(Job, job)
+        old = dict(row.resolved or {})
+        for name in ("transfer", "combine", "sweep", "exports"):
+            del old[name]
+        student = {key: old["students"][0][key] for key in ("name", "network", "input")}
+        row.resolved = old | {"students": [student], "teachers": [{"id": row.teacher}]}
+    while (lease := stage.take()).run.kind != "report":
+        made = told(stage, lease, settings)
+        assert (made["transfer"], made["spec"]["sweep"]) == ([], None)
+        stage.end_well(lease)

@@ -55,7 +55,13 @@ def _of_timm(network: nn.Module) -> Layers:
     stages = [str(info["module"]) for info in getattr(network, "feature_info", [])]
     # The first one is often the stem, at the size of the second.
     deep = tuple(stage for stage in stages if stage in known)[-4:]
+    # Some heads flatten what they put out, after the classifier: there it does nothing.
+    known -= {name for name in known if _is_idle_flatten(network, name)}
     return Layers(deep, next((name for name in _TIMM_EMBEDDINGS if name in known), None))
+
+
+def _is_idle_flatten(network: nn.Module, name: str) -> bool:
+    return name.endswith("flatten") and isinstance(network.get_submodule(name), nn.Identity)
 
 
 _TIMM_EMBEDDINGS = ("head.flatten", "flatten", "head.global_pool", "global_pool", "fc_norm")

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from stillhouse.errors import InputRejected
-from stillhouse.spec import LayerPair, SequenceInput
+from stillhouse.spec import LayerPair, SequenceInput, TextInput
 from worker.engine import features
 from worker.engine.losses import precision
 from worker.engine.networks import layers as known
@@ -87,7 +87,9 @@ def pair(
 def _choose(student: Side, teacher: Side, *, default: Default, field: str) -> tuple[LayerPair, ...]:
     sides = [known.defaults(side.network, side.spec) for side in (student, teacher)]
     stages = [side.stages for side in sides]
-    if default != "embedding" and all(stages):
+    # Tokens of two tokenizers share no positions, and those beyond a text's end say nothing.
+    has_positions = not isinstance(student.input, TextInput)
+    if default != "embedding" and all(stages) and has_positions:
         if default == "middle":
             picked = [[names[len(names) // 2]] for names in stages]
         else:

@@ -61,7 +61,7 @@ def test_an_unknown_layer_answers_with_those_there_are(lab: Lab, kind: str) -> N
     assert len(allowed) <= 100
 
 
-def test_a_layer_that_is_not_run_is_refused(lab: Lab) -> None:
+def test_a_layer_below_another_must_be_there_too(lab: Lab) -> None:
     idle = {"family": "builtin", "name": "mlp", "options": {"hidden": []}}
     named = {"student": "body", "teacher": "body.0.nothing"}
     with pytest.raises(InputRejected, match="has no layer"):
