@@ -31,7 +31,7 @@ def main(words: list[str] | None = None) -> int:
     parser.add_argument("--url", help="of a running service; without it, one is started")
     parser.add_argument("--output", type=Path, help="a folder; default: example-MODALITY")
     parser.add_argument("--rows", type=int, help="less data (text and tables: of each class)")
-    parser.add_argument("--epochs", type=int, help="another number of epochs, for both networks")
+    parser.add_argument("--epochs", type=int, help="so many for every network, and one seed")
     given = parser.parse_args(words)
     folder = (given.output or Path(f"example-{given.modality}")).resolve()
     folder.mkdir(parents=True, exist_ok=True)
@@ -98,8 +98,9 @@ class Specs:
         """A value with ids, hashes and epochs put in."""
         if isinstance(value, dict):
             filled = {key: self.fill(inner) for key, inner in value.items()}
-            if self._epochs is not None and "epochs" in filled:
-                filled["epochs"] = self._epochs
+            if self._epochs is not None:  # a short run, to see that it works
+                short = {"epochs": self._epochs, "seeds": 1}
+                filled |= {key: value for key, value in short.items() if key in filled}
             return filled
         if isinstance(value, list):
             return [self.fill(inner) for inner in value]
