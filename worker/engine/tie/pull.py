@@ -11,6 +11,7 @@ from stillhouse.errors import InputRejected
 from stillhouse.spec import AnyInput
 from stillhouse.spec.objective import ParameterRatio
 from worker.engine.batch import Batch
+from worker.engine.losses import parameter_ratio
 from worker.engine.teacher import Teacher
 from worker.engine.tie import selection, target
 
@@ -35,7 +36,7 @@ class Pull(nn.Module):
     def forward(self, batch: Batch) -> Tensor:
         """The penalty without its weight, a scalar."""
         weights = _join(batch.network.get_parameter(name) for name in self.names)
-        return (weights - self.target).square().sum() / 2
+        return parameter_ratio.penalty([weights], [self.target])
 
 
 def _join(tensors: Iterable[Tensor]) -> Tensor:
